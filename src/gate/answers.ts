@@ -1,0 +1,121 @@
+import { type Problem, proxyStatus, renderProblem } from '../http/problem.js';
+import type { Observation } from '../store/store.js';
+import type { Answer } from './exchange.js';
+import type { ConditionName, DecidedBy } from './outcome.js';
+
+/** Names of the problems that the gate answers with, as they stand in `type`, logs and metrics. */
+export type ProblemName =
+  | 'malformed-request'
+  | 'request-head-too-large'
+  | 'ambiguous-target'
+  | 'conflicting-override'
+  | 'malformed-precondition'
+  | 'precondition-failed'
+  | 'precondition-required'
+  | 'version-unknown'
+  | 'resource-busy'
+  | 'contention'
+  | 'slow-request'
+  | 'upstream-failed'
+  | 'upstream-timeout'
+  | 'upgrade-refused'
+  | 'internal-error';
+
+const kinds: Readonly<Record<ProblemName, { status: number; title: string; error: string }>> = {
+  'malformed-request': { status: 400, title: 'Malformed request', error: 'http_request_error' },
+  'request-head-too-large': { status: 431, title: 'Request head too large', error: 'http_request_error' },
+  'ambiguous-target': { status: 400, title: 'Ambiguous request target', error: 'http_request_error' },
+  'conflicting-override': { status: 400, title: 'Conflicting method overrides', error: 'http_request_error' },
+  'malformed-precondition': { status: 400, title: 'Malformed precondition', error: 'http_request_error' },
+  'precondition-failed': { status: 412, title: 'Precondition Failed', error: 'http_request_denied' },
+  'precondition-required': { status: 428, title: 'Precondition Required', error: 'http_request_denied' },
+  'version-unknown': { status: 502, title: 'Version unknown', error: 'http_request_denied' },
+  'resource-busy': { status: 503, title: 'Resource busy', error: 'http_request_denied' },
+  contention: { status: 503, title: 'Too much contention', error: 'http_request_denied' },
+  'slow-request': { status: 408, title: 'Request Timeout', error: 'http_request_error' },
+  'upstream-failed': { status: 502, title: 'Bad Gateway', error: 'destination_unavailable' },
+  'upstream-timeout': { status: 504, title: 'Gateway Timeout', error: 'http_response_timeout' },
+  'upgrade-refused': { status: 426, title: 'Upgrade Required', error: 'http_request_denied' },
+  'internal-error': { status: 500, title: 'Internal error', error: 'proxy_internal_error' },
+};
+
+/** What a problem says beyond its name. */
+export interface ProblemDetails {
+  readonly detail: string;
+  readonly next: string;
+  readonly condition?: ConditionName;
+  readonly received?: readonly string[];
+  /** Only what was read with this client's own credentials (A1). */
+  readonly current?: Observation | undefined;
+  readonly decidedBy?: DecidedBy;
+  readonly outcome?: 'not-sent' | 'unknown';
+  /** Seconds. */
+  readonly retryAfter?: number;
+  /** RFC 9209 error type, where it is more precise than the problem's own. */
+  readonly error?: string;
+  /** Fields for browsers on other origins (R6). */
+  readonly cors?: readonly string[];
+  readonly close?: boolean;
+}
+
+/** What every problem says of its request. */
+export interface ProblemContext {
+  readonly requestId: string;
+  readonly path: string;
+  /** Value of the request's Accept. */
+  readonly accept: string | undefined;
+}
+
+/** Status of a problem, for records. */
+export function problemStatus(name: ProblemName): number {
+  return kinds[name].status;
+}
+
+/**
+ * Makes an answer of the gate's own (A1, A2): a problem in JSON or HTML, never stored, and recognisable as the gate's
+ * by Proxy-Status.
+ */
+export function problemAnswer(name: ProblemName, details: ProblemDetails, context: ProblemContext): Answer {
+  const { status, title, error } = kinds[name];
+  const current = currentMember(details.current);
+  const problem: Problem = {
+    type: `urn:problem-type:ifmatch:${name}`,
+    title,
+    status,
+    detail: details.detail,
+    instance: context.path,
+    ...(details.condition !== undefined && details.condition !== 'none' && { precondition: details.condition }),
+    ...(details.received !== undefined && details.received.length > 0 && { received: details.received.slice(0, 16) }),
+    ...(current !== undefined && { current }),
+    ...(details.decidedBy !== undefined && { decidedBy: details.decidedBy }),
+    ...(details.outcome !== undefined && { outcome: details.outcome }),
+    next: details.next,
+    requestId: context.requestId,
+  };
+  const { contentType, body } = renderProblem(problem, context.accept);
+  const rawHeaders = [
+    ...['Content-Type', contentType, 'Content-Length', String(Buffer.byteLength(body)), 'Cache-Control', 'no-store'],
+    ...['Proxy-Status', proxyStatus(details.error ?? error, details.detail)],
+    ...validatorFields(status, details.current),
+    ...(details.retryAfter === undefined ? [] : ['Retry-After', String(details.retryAfter)]),
+    ...(details.cors ?? []),
+  ];
+  return { status, statusText: undefined, rawHeaders, body, close: details.close ?? false };
+}
+
+/** A2: the current validators travel with a 412, so that a client can see them without reading the problem. */
+function validatorFields(status: number, current: Observation | undefined): string[] {
+  if (status !== 412 || current === undefined) return [];
+  return [
+    ...(current.etag === undefined ? [] : ['ETag', current.etag]),
+    ...(current.lastModified === undefined ? [] : ['Last-Modified', current.lastModified]),
+  ];
+}
+
+function currentMember(current: Observation | undefined): Problem['current'] | undefined {
+  if (current === undefined || !current.exists) return undefined;
+  return {
+    ...(current.etag !== undefined && { etag: current.etag }),
+    ...(current.lastModified !== undefined && { lastModified: current.lastModified }),
+  };
+}

@@ -1,0 +1,68 @@
+import { fieldLine, hasField } from '../http/fields.js';
+import type { RequestBodyError } from '../upstream/errors.js';
+import type { SendableBody } from '../upstream/forward.js';
+import { RequestStream, receiveBody } from '../upstream/request-body.js';
+import { createContentHasher, hashContent } from '../version/tag.js';
+import type { Passage } from './passage.js';
+
+/** The grace that W3 gives a long body before its rate counts, in milliseconds. */
+const rateGrace = 30_000;
+
+/** A request body on its way, and the hash of what was sent. */
+export interface WriteBody {
+  /** Made when the request is forwarded: a body that nobody asked for stays where it is. */
+  readonly send: () => SendableBody | undefined;
+  /** Hash of all that was sent, after it was; undefined where the body carries a content coding (W10). */
+  readonly hash: () => Promise<string | undefined>;
+}
+
+const noBody: WriteBody = { send: () => undefined, hash: async () => undefined };
+
+/** Receives a short request body before the lease is taken (W3); a longer or expected one streams later. */
+export async function receive(passage: Passage): Promise<WriteBody | RequestBodyError> {
+  const { exchange, fields, parts } = passage;
+  const { body } = exchange;
+  if (body === undefined) return noBody;
+  const { holdRequest, idleTimeout } = parts.limits;
+  const announced = Number(fieldLine(fields, 'content-length') ?? 0);
+  if (exchange.sendContinue !== undefined || announced > holdRequest) return streaming(passage, []);
+  const received = await receiveBody(body, holdRequest, idleTimeout, parts.clock);
+  if (received.kind === 'failed') return received.error;
+  if (received.kind === 'longer') return streaming(passage, received.chunks);
+  const { bytes } = received;
+  const chunked = !hasField(fields, 'content-length');
+  return {
+    send: () => ({ kind: 'held', bytes, chunked }),
+    hash: async () => (isCoded(passage) ? undefined : hashContent(bytes)),
+  };
+}
+
+/** A body that streams from the client, which must keep its pace while a lease is held (W3). */
+function streaming(passage: Passage, head: readonly Buffer[]): WriteBody {
+  const { exchange, parts } = passage;
+  const { idleTimeout, minBodyRate, hashBody } = parts.limits;
+  const { body } = exchange;
+  if (body === undefined) return noBody;
+  // What is longer than a refresh reads cannot be compared with what it read.
+  const hasher = createContentHasher({ coding: undefined, limit: isCoded(passage) ? 0 : hashBody });
+  const pace = { idleTimeout, minRate: minBodyRate, grace: rateGrace };
+  return {
+    send: () => {
+      exchange.sendContinue?.();
+      return new RequestStream(body, head, pace, parts.clock, (chunk) => void hasher.update(chunk));
+    },
+    hash: () => hasher.digest(),
+  };
+}
+
+/** The body of a request that takes no lease: it streams at the client's own pace. */
+export function streamBody({ exchange, parts }: Passage): SendableBody | undefined {
+  if (exchange.body === undefined) return undefined;
+  exchange.sendContinue?.();
+  const pace = { idleTimeout: parts.limits.idleTimeout, minRate: 0, grace: 0 };
+  return new RequestStream(exchange.body, [], pace, parts.clock);
+}
+
+function isCoded({ fields }: Passage): boolean {
+  return hasField(fields, 'content-encoding');
+}

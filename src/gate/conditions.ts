@@ -1,0 +1,113 @@
+import { isWeak, scanEntityTags } from '../http/entity-tag.js';
+import { fieldLine, type RawHeaders, withoutFields } from '../http/fields.js';
+import type { Preconditions } from '../http/preconditions.js';
+import { isSynthetic } from '../version/tag.js';
+import type { Verdict } from './decide.js';
+import type { Validator } from './settings.js';
+
+/** The fields of a read as they go upstream, and whether the gate has taken a condition over (R1). */
+export interface ReadPlan {
+  readonly rawHeaders: string[];
+  readonly evaluates: boolean;
+}
+
+const everyReadCondition = new Set([
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'if-unmodified-since',
+  'if-range',
+  'range',
+]);
+
+/** Whether the upstream's own strong tags may decide at all (V1). */
+export function nativesAllowed(validator: Validator): boolean {
+  return validator.kind === 'auto' || validator.kind === 'upstream';
+}
+
+/**
+ * Divides the conditions of a read between the upstream and the gate (R1, R2): only tags that could satisfy an If-Match
+ * travel. A field from which a tag was taken loses the date that it overrides, and Range goes with it, because a 206
+ * could not be held against what was taken. Under `upstream` weak tags travel: no better ones are given in their place.
+ *
+ * @param raw end-to-end fields of the request
+ * @param conditions the same request's conditions; malformed ones are the upstream's to answer
+ */
+export function planRead(raw: RawHeaders, conditions: Preconditions, validator: Validator): ReadPlan {
+  const travels = (tag: string): boolean => tagTravels(tag, validator);
+  const dropped = new Set<string>();
+  const { ifMatch, ifNoneMatch, malformed } = conditions;
+  if (malformed === undefined && ifMatch.kind === 'tags' && !ifMatch.tags.every(travels)) {
+    for (const name of ['if-match', 'if-unmodified-since', 'range', 'if-range']) dropped.add(name);
+  }
+  let remaining: string[] = [];
+  if (malformed === undefined && ifNoneMatch.kind === 'tags' && !ifNoneMatch.tags.every(travels)) {
+    for (const name of ['if-none-match', 'if-modified-since', 'range', 'if-range']) dropped.add(name);
+    remaining = ifNoneMatch.tags.filter(travels);
+  }
+  const evaluates = dropped.size > 0;
+  if (!rangeTravels(raw, validator)) {
+    dropped.add('range');
+    dropped.add('if-range');
+  }
+  const rawHeaders = dropped.size === 0 ? [...raw] : withoutFields(raw, dropped);
+  if (remaining.length > 0) rawHeaders.push('If-None-Match', remaining.join(', '));
+  return { rawHeaders, evaluates };
+}
+
+/** The fields of a read without any condition or range: what tells the current representation for certain. */
+export function withoutConditions(raw: RawHeaders): string[] {
+  return withoutFields(raw, everyReadCondition);
+}
+
+function tagTravels(tag: string, validator: Validator): boolean {
+  if (!nativesAllowed(validator) || isSynthetic(isWeak(tag) ? tag.slice(2) : tag)) return false;
+  return validator.kind === 'upstream' || !isWeak(tag);
+}
+
+function rangeTravels(raw: RawHeaders, validator: Validator): boolean {
+  const ifRange = fieldLine(raw, 'if-range');
+  if (ifRange === undefined) return true;
+  const list = scanEntityTags(ifRange);
+  return list.kind !== 'tags' || list.tags.every((tag) => tagTravels(tag, validator));
+}
+
+/**
+ * The fields of a write as they go upstream after its conditions were found true (W8). Where native tags alone decided,
+ * all conditions travel on, so that a backend which checks them does so atomically. Where a synthetic one decided, its
+ * field and the date that it overrides are dropped, and the usable native tag of the probe takes its place.
+ *
+ * @param raw end-to-end fields of the request
+ */
+export function conditionsForWrite(
+  raw: RawHeaders,
+  conditions: Preconditions,
+  verdict: Extract<Verdict, { kind: 'forward' }>,
+): string[] {
+  const { ifMatch, ifNoneMatch } = conditions;
+  let fields = [...raw];
+  if (ifMatch.kind === 'tags' && ifMatch.tags.some(isSynthetic)) {
+    fields = withoutFields(fields, new Set(['if-match', 'if-unmodified-since']));
+    const natives = verdict.bySynthetic ? [verdict.observation.native] : ifMatch.tags.filter((tag) => !isSynthetic(tag));
+    const value = natives.filter((tag) => tag !== undefined).join(', ');
+    if (value !== '') fields.push('If-Match', value);
+  }
+  if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some((tag) => isSynthetic(isWeak(tag) ? tag.slice(2) : tag))) {
+    fields = withoutFields(fields, new Set(['if-none-match', 'if-modified-since']));
+  }
+  return fields;
+}
+
+/**
+ * The fields of a write that is forwarded although its conditions could not be found true (report mode, W14): tags
+ * that the upstream has never seen are taken out, all else is as the client sent it.
+ */
+export function withoutSynthetic(raw: RawHeaders, conditions: Preconditions): string[] {
+  const dropped = new Set<string>();
+  const { ifMatch, ifNoneMatch } = conditions;
+  if (ifMatch.kind === 'tags' && ifMatch.tags.some(isSynthetic)) dropped.add('if-match').add('if-unmodified-since');
+  if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some((tag) => isSynthetic(isWeak(tag) ? tag.slice(2) : tag))) {
+    dropped.add('if-none-match').add('if-modified-since');
+  }
+  return dropped.size === 0 ? [...raw] : withoutFields(raw, dropped);
+}

@@ -1,0 +1,170 @@
+import { isWeak, strongMatch, weakMatch } from '../http/entity-tag.js';
+import { parseHttpDate } from '../http/http-date.js';
+import { type Current, evaluate, type Preconditions } from '../http/preconditions.js';
+import type { Observation } from '../store/store.js';
+import { isSynthetic, syntheticHash } from '../version/tag.js';
+import type { ConditionName } from './outcome.js';
+
+/** What an observation says about the conditions of a write. */
+export type Verdict =
+  | {
+      readonly kind: 'forward';
+      readonly observation: Observation;
+      /** Whether a tag that only the gate knows made If-Match true (W8). */
+      readonly bySynthetic: boolean;
+    }
+  | { readonly kind: 'refuse'; readonly observation: Observation; readonly field: ConditionName };
+
+/** Whether a request carries any condition that can hold a write back. */
+export function isConditional(conditions: Preconditions): boolean {
+  return (
+    conditions.ifMatch.kind !== 'absent' ||
+    conditions.ifNoneMatch.kind !== 'absent' ||
+    conditions.ifUnmodifiedSince !== undefined
+  );
+}
+
+/**
+ * Whether a request carries what `guard: required` asks for: If-Match, `If-None-Match: *` or a valid
+ * If-Unmodified-Since (W2). Whether that date is usable shows only at the version (V8): `dateCounts`.
+ */
+export function hasRequiredCondition(conditions: Preconditions): boolean {
+  return (
+    conditions.ifMatch.kind !== 'absent' ||
+    conditions.ifNoneMatch.kind === 'any' ||
+    conditions.ifUnmodifiedSince !== undefined
+  );
+}
+
+/** Whether If-Unmodified-Since is all that makes a request fulfil `guard: required` (V8). */
+export function restsOnDateAlone(conditions: Preconditions): boolean {
+  return conditions.ifMatch.kind === 'absent' && conditions.ifNoneMatch.kind !== 'any';
+}
+
+/** The condition that a decision about this request would rest on, and what the client sent in it. */
+export function leadingCondition(
+  conditions: Preconditions,
+  field: (name: string) => string | undefined,
+): { name: ConditionName; received: readonly string[] } {
+  const { ifMatch, ifNoneMatch } = conditions;
+  if (ifMatch.kind === 'tags') return { name: 'If-Match', received: ifMatch.tags };
+  if (ifMatch.kind === 'any') return { name: 'If-Match', received: ['*'] };
+  const date = field('if-unmodified-since');
+  if (conditions.ifUnmodifiedSince !== undefined && date !== undefined && ifNoneMatch.kind === 'absent') {
+    return { name: 'If-Unmodified-Since', received: [date] };
+  }
+  if (ifNoneMatch.kind === 'tags') return { name: 'If-None-Match', received: ifNoneMatch.tags };
+  if (ifNoneMatch.kind === 'any') return { name: 'If-None-Match', received: ['*'] };
+  return { name: 'none', received: [] };
+}
+
+/**
+ * An observation as the thing that RFC 9110 13 compares with. A synthetic tag matches by its hash alone, whatever
+ * content coding it was issued for (V2); a native one only where it may be used (V6, V7).
+ */
+export function asCurrent(observation: Observation): Current {
+  const { native, hash, etag } = observation;
+  return {
+    exists: observation.exists,
+    strongMatch(tag) {
+      if (isSynthetic(tag)) return hash !== undefined && syntheticHash(tag) === hash;
+      return native !== undefined && strongMatch(tag, native);
+    },
+    weakMatch(tag) {
+      const strong = isWeak(tag) ? tag.slice(2) : tag;
+      if (isSynthetic(strong)) return hash !== undefined && syntheticHash(strong) === hash;
+      return (native !== undefined && weakMatch(tag, native)) || (etag !== undefined && weakMatch(tag, etag));
+    },
+    lastModified: parseHttpDate(observation.lastModified),
+  };
+}
+
+/**
+ * Holds the conditions of a write against an observation (W6).
+ *
+ * @param method effective method of the write
+ */
+export function judge(method: string, conditions: Preconditions, observation: Observation): Verdict {
+  const current = asCurrent(observation);
+  const evaluation = evaluate(method, conditions, current);
+  if (evaluation.result !== 'proceed') return { kind: 'refuse', observation, field: evaluation.field as ConditionName };
+  const { ifMatch } = conditions;
+  const bySynthetic =
+    ifMatch.kind === 'tags' && !ifMatch.tags.some((tag) => !isSynthetic(tag) && current.strongMatch(tag));
+  return { kind: 'forward', observation, bySynthetic };
+}
+
+/** What a request asks of knowledge before it may decide (W4). */
+export interface KnowledgeNeeds {
+  readonly view: string;
+  readonly fingerprint: string;
+  /** Whether this request would select the representation that an observation was read with. */
+  readonly selectsSame: (known: Observation) => boolean;
+  readonly arrivedAt: number;
+  readonly now: number;
+  /** Milliseconds; see `RoutePolicy.recheck`. */
+  readonly recheck: number;
+  readonly nativesAllowed: boolean;
+}
+
+/**
+ * Decides from what the store knows, where that may decide (W4): learned at the same URL with the same identity, with
+ * tags made in the same way, and either young enough or sent after this request arrived. A refusal, and anything that
+ * rests on tags that must *not* match, needs the same selecting headers too.
+ *
+ * @returns a verdict, or undefined where only a probe can tell
+ */
+export function judgeByKnowledge(
+  method: string,
+  conditions: Preconditions,
+  knowledge: readonly Observation[],
+  needs: KnowledgeNeeds,
+): Verdict | undefined {
+  const fresh = knowledge.filter(
+    (known) =>
+      known.view === needs.view &&
+      known.fingerprint === needs.fingerprint &&
+      (known.sentAt > needs.arrivedAt || needs.now - known.sentAt <= needs.recheck),
+  );
+  const own = fresh.find(needs.selectsSame);
+  if (own !== undefined && canTell(conditions, own, needs.nativesAllowed)) return judge(method, conditions, own);
+  if (conditions.ifMatch.kind === 'absent' || conditions.ifNoneMatch.kind !== 'absent') return undefined;
+  return fresh.map((known) => judge(method, conditions, known)).find((verdict) => verdict.kind === 'forward');
+}
+
+/** Whether an observation holds what is needed to say of each tag that it does not match. */
+function canTell(conditions: Preconditions, known: Observation, nativesAllowed: boolean): boolean {
+  if (!known.exists) return true;
+  return namedTags(conditions).every((tag) =>
+    isSynthetic(tag) ? known.hash !== undefined : !nativesAllowed || known.native !== undefined,
+  );
+}
+
+/** All tags that a request names, weak ones without their prefix. */
+export function namedTags({ ifMatch, ifNoneMatch }: Preconditions): string[] {
+  const tags = [...(ifMatch.kind === 'tags' ? ifMatch.tags : []), ...(ifNoneMatch.kind === 'tags' ? ifNoneMatch.tags : [])];
+  return tags.map((tag) => (isWeak(tag) ? tag.slice(2) : tag));
+}
+
+/** Whether a request names a tag that only the gate can judge. */
+export function namesSynthetic(conditions: Preconditions): boolean {
+  return namedTags(conditions).some(isSynthetic);
+}
+
+/**
+ * The observation under which one of a failing request's tags was issued, with other selecting headers than its own:
+ * it deserves a second probe with those before it is refused (W4).
+ */
+export function issuedFor(
+  conditions: Preconditions,
+  knowledge: readonly Observation[],
+  needs: KnowledgeNeeds,
+): Observation | undefined {
+  const { ifMatch } = conditions;
+  if (ifMatch.kind !== 'tags') return undefined;
+  return knowledge.find((known) => {
+    if (known.view !== needs.view || needs.selectsSame(known)) return false;
+    const current = asCurrent(known);
+    return ifMatch.tags.some((tag) => current.strongMatch(tag));
+  });
+}

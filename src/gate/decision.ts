@@ -1,0 +1,215 @@
+import { fieldLine } from '../http/fields.js';
+import type { Observation } from '../store/store.js';
+import type { Call, ResponseHead } from '../upstream/call.js';
+import { isSynthetic } from '../version/tag.js';
+import type { ProblemDetails, ProblemName } from './answers.js';
+import { conditionsForWrite, nativesAllowed } from './conditions.js';
+import {
+  hasRequiredCondition,
+  isConditional,
+  issuedFor,
+  judge,
+  judgeByKnowledge,
+  type KnowledgeNeeds,
+  leadingCondition,
+  namedTags,
+  restsOnDateAlone,
+  type Verdict,
+} from './decide.js';
+import type { DecidedBy } from './outcome.js';
+import type { Passage } from './passage.js';
+import { type ProbeResult, probe, probeOptions, selectsLike, viewOf } from './version.js';
+
+/** What is to become of a write. */
+export type Decision =
+  | {
+      readonly kind: 'forward';
+      /** The fields that go upstream. */
+      readonly fields: readonly string[];
+      /** What this request's own probe read: as true after a refusal by the upstream as it was before. */
+      readonly observation: Observation | undefined;
+    }
+  | Refusal
+  /** The upstream's refusal of the probe is the answer (W5). */
+  | { readonly kind: 'relay'; readonly head: ResponseHead; readonly call: Call };
+
+export interface Refusal {
+  readonly kind: 'refuse';
+  readonly name: ProblemName;
+  readonly details: ProblemDetails;
+  readonly observation?: Observation | undefined;
+  /** The current representation, where the client asked for it and this request's probe read it (A2). */
+  readonly representation?: { readonly head: ResponseHead; readonly bytes: Buffer } | undefined;
+}
+
+const correctForm = 'Correct the field and send the request again: repeating it as it is cannot succeed.';
+
+/** W1 and W2: what can be said of a write before its version is known. Undefined: nothing against it. */
+export function checkForm({ conditions, resource, fields }: Passage): Refusal | undefined {
+  const { malformed } = conditions;
+  if (malformed !== undefined) {
+    const { field, position, reason } = malformed;
+    const value = fieldLine(fields, field.toLowerCase()) ?? '';
+    const detail = `${field} cannot be read at position ${position}: ${reason}.`;
+    const details: ProblemDetails = { detail, next: correctForm, condition: field, received: [value.slice(0, 1024)] };
+    return { kind: 'refuse', name: 'malformed-precondition', details: { ...details, decidedBy: 'policy' } };
+  }
+  if (resource.policy.guard !== 'required' || hasRequiredCondition(conditions)) return undefined;
+  return preconditionRequired('This resource is only changed by requests that say which version they change.');
+}
+
+function preconditionRequired(detail: string): Refusal {
+  const next = 'Fetch the resource, apply the change to what you read, and send it with its ETag in If-Match.';
+  return { kind: 'refuse', name: 'precondition-required', details: { detail, next, decidedBy: 'policy' } };
+}
+
+/**
+ * W4 to W8: decides a write under its lease, from knowledge where that may decide, else by a probe.
+ *
+ * @param knowledge what the store knew when the lease was given
+ * @param since only what was read after this `Clock.now()` counts, whatever `recheck` allows; undefined: the request's
+ *   arrival, and `recheck`
+ * @throws {UpstreamError} where a probe got no answer
+ */
+export async function decide(
+  passage: Passage,
+  knowledge: readonly Observation[],
+  since: number | undefined,
+): Promise<Decision> {
+  const { conditions, fields, resource, method, parts, exchange } = passage;
+  if (!isConditional(conditions)) return { kind: 'forward', fields, observation: undefined };
+  const { view, bound } = viewOf(passage);
+  const needs: KnowledgeNeeds = {
+    view,
+    fingerprint: resource.fingerprint,
+    selectsSame: selectsLike(passage),
+    arrivedAt: since ?? exchange.arrivedAt,
+    now: parts.clock.now(),
+    // Credentials that are good for one request cannot probe: knowledge of any age decides (W4).
+    recheck: since !== undefined ? 0 : bound ? Number.POSITIVE_INFINITY : resource.policy.recheck,
+    nativesAllowed: nativesAllowed(resource.policy.validator),
+  };
+  const verdict = judgeByKnowledge(method, conditions, knowledge, needs);
+  if (verdict !== undefined) return conclude(passage, verdict, 'store', bound);
+  if (bound) return decideBound(passage, view);
+  return decideByProbe(passage, knowledge, needs);
+}
+
+async function decideByProbe(
+  passage: Passage,
+  knowledge: readonly Observation[],
+  needs: KnowledgeNeeds,
+): Promise<Decision> {
+  const { conditions, method } = passage;
+  const options = probeOptions(passage, knowledge, needs.view);
+  const result = await probe(passage, options);
+  const decision = fromProbe(passage, result, false);
+  if (result.kind !== 'observation' || judge(method, conditions, result.observation).kind === 'forward') return decision;
+  // The tag may be that of another representation of this URL: it is asked for once before it is refused (W4).
+  const issued = issuedFor(conditions, knowledge, needs);
+  if (issued === undefined) return decision;
+  const again = await probe(passage, { ...options, replacing: issued.selecting.fields });
+  const second = fromProbe(passage, again, false);
+  return second.kind === 'forward' ? second : decision;
+}
+
+/** W4: credentials that cannot be used twice, and a version that is not known. */
+async function decideBound(passage: Passage, view: string): Promise<Decision> {
+  const { policy } = passage.resource;
+  const replacing = Object.entries(policy.probe.headers).flat();
+  if (replacing.length > 0) {
+    const options = { ...probeOptions(passage, [], view), replacing, wantsBytes: false };
+    return fromProbe(passage, await probe(passage, options), true);
+  }
+  return untellable(passage, 'The credentials of this request cannot be used a second time to read the version.');
+}
+
+/**
+ * @param foreign whether the probe was made with other credentials than the client's: what it read is not the client's
+ *   to see (A1), nor to remember
+ */
+function fromProbe(passage: Passage, result: ProbeResult, foreign: boolean): Decision {
+  if (result.kind === 'relay') return result;
+  if (result.kind === 'untellable') return untellable(passage, result.reason);
+  const { observation, comparable, head, representation } = result;
+  if (!comparable && namedTags(passage.conditions).length > 0) {
+    return untellable(passage, 'The resource has a representation that no version can be told of: too long, or coded.');
+  }
+  const verdict = judge(passage.method, passage.conditions, observation);
+  const decision = conclude(passage, verdict, 'probe', foreign);
+  if (foreign) return decision;
+  const bytes = representation?.bytes;
+  if (decision.kind !== 'refuse') return { ...decision, observation };
+  return { ...decision, observation, representation: bytes === undefined ? undefined : { head, bytes } };
+}
+
+/** W5: forwarded where the upstream can judge all of it itself; else no 412, which the client could never win. */
+function untellable(passage: Passage, reason: string): Decision {
+  const { conditions, fields, resource } = passage;
+  const { bound } = viewOf(passage);
+  const { validator } = resource.policy;
+  const native = nativesAllowed(validator) && !namedTags(conditions).some(isSynthetic);
+  if (native && (!bound || validator.kind === 'upstream')) return { kind: 'forward', fields, observation: undefined };
+  const next = bound
+    ? 'Ask the operator to set policy.probe.headers for this route, so that the version can be read.'
+    : 'Ask the operator which version this resource has (policy.validator); repeating the request cannot help.';
+  const details: ProblemDetails = { detail: reason, next, ...leading(passage), decidedBy: 'probe', outcome: 'not-sent' };
+  return { kind: 'refuse', name: 'version-unknown', details };
+}
+
+function leading({ conditions, fields }: Passage): Pick<ProblemDetails, 'condition' | 'received'> {
+  const { name, received } = leadingCondition(conditions, (field) => fieldLine(fields, field));
+  return { condition: name, received };
+}
+
+/** Turns a verdict on the conditions into what happens to the write (W7, W8, V8). */
+function conclude(
+  passage: Passage,
+  verdict: Verdict,
+  decidedBy: DecidedBy,
+  hidesCurrent: boolean,
+): Exclude<Decision, { kind: 'relay' }> {
+  const { conditions, resource, fields, record } = passage;
+  const { observation } = verdict;
+  record.decidedBy = decidedBy;
+  record.current = observation.etag ?? observation.lastModified;
+  const current = hidesCurrent ? undefined : observation;
+  if (verdict.kind === 'refuse') {
+    const details: ProblemDetails = {
+      detail: failureDetail(verdict),
+      next: nextStep(passage, observation),
+      condition: verdict.field,
+      received: receivedIn(passage, verdict.field),
+      current,
+      decidedBy,
+    };
+    return { kind: 'refuse', name: 'precondition-failed', details };
+  }
+  const usesDate = resource.policy.guard === 'required' && restsOnDateAlone(conditions);
+  if (usesDate && observation.lastModified === undefined) {
+    return preconditionRequired('The resource has no Last-Modified, so If-Unmodified-Since says nothing about it.');
+  }
+  return { kind: 'forward', fields: conditionsForWrite(fields, conditions, verdict), observation: undefined };
+}
+
+function receivedIn({ conditions, fields }: Passage, field: string): readonly string[] {
+  const condition = field === 'If-Match' ? conditions.ifMatch : conditions.ifNoneMatch;
+  if (field !== 'If-Unmodified-Since' && condition.kind === 'tags') return condition.tags;
+  return [fieldLine(fields, field.toLowerCase()) ?? ''];
+}
+
+function failureDetail({ field, observation }: Extract<Verdict, { kind: 'refuse' }>): string {
+  if (field === 'If-None-Match') return 'The resource has a current representation that If-None-Match rules out.';
+  if (!observation.exists) return `The resource has no current representation, so ${field} cannot hold.`;
+  if (field === 'If-Unmodified-Since') {
+    return 'The resource was modified after the date in If-Unmodified-Since: somebody else was faster.';
+  }
+  return 'None of the entity-tags in If-Match is the current one: the resource was changed after you read it.';
+}
+
+function nextStep({ parts, resource }: Passage, { exists }: Observation): string {
+  if (!exists) return 'Fetch the resource; to create it, send If-None-Match: * instead.';
+  const step = 'Fetch the resource (or HEAD for its ETag), apply the change again, and retry with the new ETag.';
+  if (!parts.observer.wasAdvised(resource.route, 'unstable-body')) return step;
+  return `${step} The body of this resource changes without writes: its operator should name the members that do in policy.ignore.`;
+}

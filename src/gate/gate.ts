@@ -1,0 +1,178 @@
+import { methodOverride, withoutMethodParameter } from '../headers/override.js';
+import { endToEnd, fieldLine, firstValue, withoutFields } from '../http/fields.js';
+import { parsePreconditions } from '../http/preconditions.js';
+import { parseTarget, type Target } from '../resource/target.js';
+import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
+import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
+import { streamBody } from './body.js';
+import type { Answer, Exchange } from './exchange.js';
+import { type DecisionRecord, newRecord } from './outcome.js';
+import { type GateParts, type Passage, refuse, send } from './passage.js';
+import { read } from './read.js';
+import { relay, upstreamProblem } from './relay.js';
+import { passUnguarded } from './unguarded.js';
+import { write } from './write.js';
+
+/** Methods that ask for nothing to be changed (RFC 9110 9.2.1, WebDAV's and QUERY among them). */
+const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY']);
+
+/** The gate: answers one request at a time, any number of them side by side. */
+export interface Gate {
+  /**
+   * Takes a request through the gate. The record reaches the observer when `done` is called, which whoever delivers the
+   * answer does at its end.
+   *
+   * @returns the answer; undefined where the client is gone. Never rejects.
+   */
+  handle(exchange: Exchange): Promise<{ answer: Answer | undefined; done: () => void }>;
+}
+
+/** @param parts what the gate is made of */
+export function createGate(parts: GateParts): Gate {
+  return {
+    async handle(exchange) {
+      const record = newRecord(exchange.requestId, exchange.method, exchange.requestTarget);
+      const done = (): void => {
+        record.total = parts.clock.now() - exchange.arrivedAt;
+        parts.observer.decided(record);
+      };
+      try {
+        const answer = await route(parts, exchange, record);
+        return { answer: answer && withRequestId(answer, exchange), done };
+      } catch (error) {
+        record.error = (error as Error).stack ?? String(error);
+        return { answer: withRequestId(made(exchange, record, 'internal-error', internalError), exchange), done };
+      }
+    },
+  };
+}
+
+const internalError: ProblemDetails = {
+  detail: 'The gate met a condition that it does not know how to handle. The request may have been forwarded.',
+  next: 'Fetch the resource to see its state; report the request id to the operator.',
+};
+
+/** Finds out what a request is, and hands it to the protocol that it calls for. */
+async function route(parts: GateParts, exchange: Exchange, record: DecisionRecord): Promise<Answer | undefined> {
+  const parsed = parseTarget(exchange.requestTarget);
+  if (parsed.kind === 'refused') {
+    const next = 'Send the request-target in one unambiguous form.';
+    return made(exchange, record, 'ambiguous-target', { detail: parsed.reason, next, close: true });
+  }
+  // RFC 9110 9.3.7: `*` asks about the server that it reaches, which is the gate.
+  if (parsed.kind === 'asterisk') return aboutTheGate(record);
+  const passage = enter(parts, exchange, record, parsed.target);
+  if ('answer' in passage) return passage.answer;
+
+  const { method, resource, conditions } = passage;
+  const { policy } = resource;
+  if (policy.guard === 'off') return pass(passage);
+  if (safeMethods.has(method)) return method === 'GET' || method === 'HEAD' ? readOrFail(passage) : pass(passage);
+  const isConditional =
+    conditions.ifMatch.kind !== 'absent' ||
+    conditions.ifNoneMatch.kind !== 'absent' ||
+    conditions.malformed !== undefined ||
+    conditions.ifUnmodifiedSince !== undefined;
+  if (isConditional || policy.methods.includes(method)) return write(passage);
+  record.kind = 'unguarded-write';
+  return passUnguarded(passage, passage.fields, streamBody(passage));
+}
+
+/** Everything about a request that the protocols need to know (I1 to I5). */
+function enter(
+  parts: GateParts,
+  exchange: Exchange,
+  record: DecisionRecord,
+  target: Target,
+): Passage | { readonly answer: Answer } {
+  const fields = withoutFields(endToEnd(exchange.rawHeaders, 'request'), notForwarded);
+  const override = methodOverride(fields, target.query);
+  if (override.kind === 'conflict') {
+    const detail = `The request names more than one method to be taken for: ${override.methods.join(', ')}.`;
+    const next = 'Send one method override at most.';
+    return { answer: made(exchange, record, 'conflicting-override', { detail, next }) };
+  }
+  const host = target.authority ?? firstValue(fields, 'host') ?? '';
+  const readTarget = override.kind === 'none' ? target : withoutOverride(target);
+  const resource = parts.locate(readTarget, host);
+  const method = effectiveMethod(exchange.method, override, resource.policy.methods);
+  record.route = resource.route;
+  record.method = method;
+  const conditions = parsePreconditions(fields, exchange.arrivedAt);
+  return { parts, exchange, record, target, readTarget, host, method, fields, conditions, resource };
+}
+
+/** What the gate answers itself (W13) and does not pass on. */
+const notForwarded = new Set(['expect']);
+
+/** I4: an override only raises: a request that some backend may take for a guarded write is that write. */
+function effectiveMethod(
+  method: string,
+  override: ReturnType<typeof methodOverride>,
+  guarded: readonly string[],
+): string {
+  return override.kind === 'method' && guarded.includes(override.method) ? override.method : method;
+}
+
+function withoutOverride(target: Target): Target {
+  const query = withoutMethodParameter(target.query);
+  return { ...target, query, raw: query === undefined ? target.path : `${target.path}?${query}` };
+}
+
+async function readOrFail(passage: Passage): Promise<Answer | undefined> {
+  try {
+    return await read(passage);
+  } catch (error) {
+    return failed(passage, error);
+  }
+}
+
+/** A request that the gate has nothing to say about: it passes, streamed both ways. */
+async function pass(passage: Passage): Promise<Answer | undefined> {
+  const { exchange, parts, record } = passage;
+  const sentAt = parts.clock.now();
+  const call = send(passage, passage.fields, streamBody(passage));
+  const isSafe = safeMethods.has(passage.method);
+  // W15: a write runs to its end once all of it was forwarded; nobody waits for the answer to a read.
+  if (isSafe) exchange.onGone(() => call.abort());
+  try {
+    const head = await call.head;
+    record.upstream = parts.clock.now() - sentAt;
+    return relay(passage, head, call);
+  } catch (error) {
+    return failed(passage, error);
+  }
+}
+
+function failed(passage: Passage, error: unknown): Answer | undefined {
+  if (error instanceof UpstreamError) return upstreamProblem(passage, error, undefined);
+  if (!(error instanceof RequestBodyError)) throw error;
+  if (error.reason === 'aborted') return undefined;
+  const next = 'Send the whole body without long pauses.';
+  return refuse(passage, 'slow-request', { detail: `${error.message}.`, next, close: true });
+}
+
+/** A problem about a request for which no resource was found. */
+function made(exchange: Exchange, record: DecisionRecord, name: ProblemName, details: ProblemDetails): Answer {
+  record.kind = 'made';
+  record.decision = name;
+  record.status = problemStatus(name);
+  record.decidedBy = 'policy';
+  return problemAnswer(name, { ...details, decidedBy: 'policy' }, {
+    requestId: exchange.requestId,
+    path: record.path,
+    accept: fieldLine(exchange.rawHeaders, 'accept'),
+  });
+}
+
+function aboutTheGate(record: DecisionRecord): Answer {
+  record.kind = 'made';
+  record.status = 204;
+  return { status: 204, statusText: undefined, rawHeaders: [], body: undefined };
+}
+
+/** A3: every answer has exactly one. */
+function withRequestId(answer: Answer, { requestId }: Exchange): Answer {
+  answer.rawHeaders.push('X-Request-Id', requestId);
+  return answer;
+}

@@ -1,0 +1,96 @@
+import { fieldLine } from '../http/fields.js';
+import type { Selecting } from '../http/selecting.js';
+import type { Observation, Outcome } from '../store/store.js';
+import type { ResponseHead } from '../upstream/call.js';
+import { usableNative } from '../version/trust.js';
+import { syntheticTag } from '../version/tag.js';
+import type { Validator } from './settings.js';
+
+/** What is known about a read whose answer may become an observation. */
+export interface Reading {
+  readonly view: string;
+  readonly selecting: Selecting;
+  readonly fingerprint: string;
+  readonly validator: Validator;
+  readonly head: ResponseHead;
+  /** Hash of the representation (V2), where it was computed. */
+  readonly hash: string | undefined;
+  readonly sentAt: number;
+  readonly receivedAt: number;
+}
+
+/** The upstream's own tag where it may be used to decide (V1, V6, V7). */
+export function nativeTag(head: ResponseHead, validator: Validator, receivedAt: number): string | undefined {
+  return usableNative(
+    {
+      etag: fieldLine(head.rawHeaders, 'etag'),
+      lastModified: fieldLine(head.rawHeaders, 'last-modified'),
+      date: fieldLine(head.rawHeaders, 'date'),
+    },
+    validator.kind,
+    receivedAt,
+  );
+}
+
+/** The content codings of an answer, or undefined where there are none. */
+export function contentCoding(head: ResponseHead): string | undefined {
+  const coding = fieldLine(head.rawHeaders, 'content-encoding')?.trim().toLowerCase();
+  return coding === undefined || coding === '' || coding === 'identity' ? undefined : coding;
+}
+
+/** Whether an answer came out of a cache and so says nothing about now (V10). */
+export function isCached(head: ResponseHead): boolean {
+  return Number(fieldLine(head.rawHeaders, 'age') ?? 0) > 0;
+}
+
+/**
+ * Makes an observation of an answer to GET or HEAD whose status is 200, 404 or 410. Whether it may be recorded is the
+ * caller's to say: one out of a cache may not (V10).
+ */
+export function observationOf(reading: Reading): Observation {
+  const { head, hash, validator, view, selecting, sentAt, fingerprint } = reading;
+  const base = { view, selecting, sentAt, fingerprint };
+  if (head.status !== 200) {
+    return { ...base, exists: false, native: undefined, hash: undefined, etag: undefined, lastModified: undefined };
+  }
+  const native = nativeTag(head, validator, reading.receivedAt);
+  const lastModified = fieldLine(head.rawHeaders, 'last-modified');
+  return { ...base, exists: true, native, hash, etag: givenTag(reading, native), lastModified };
+}
+
+/** The tag that a reader is given. */
+function givenTag({ head, hash, validator }: Reading, native: string | undefined): string | undefined {
+  if (native !== undefined) return native;
+  if (hash !== undefined) return syntheticTag(hash, contentCoding(head));
+  return validator.kind === 'upstream' ? fieldLine(head.rawHeaders, 'etag') : undefined;
+}
+
+/** How a forwarded write ended, by the upstream's status (W9's table). */
+export type WriteResult = 'changed' | 'as-it-was' | 'doubt' | 'unknown';
+
+/** @param status of the upstream's final answer to a write */
+export function resultOf(status: number): WriteResult {
+  if (status === 202 || status === 408 || status === 502 || status === 504) return 'unknown';
+  if (status >= 200 && status < 300) return 'changed';
+  if (status === 404 || status === 410 || status === 412) return 'doubt';
+  return status >= 400 && status < 500 ? 'as-it-was' : 'doubt';
+}
+
+/**
+ * The outcome to settle a lease with.
+ *
+ * @param result how the write ended
+ * @param observation what the lease holder has read: before the write for `as-it-was`, after it for `changed`
+ * @param rest milliseconds that a resource rests after an unknown outcome (W11)
+ * @param doubts keys of other resources that a successful write makes doubtful (W10)
+ */
+export function outcomeOf(
+  result: WriteResult,
+  observation: Observation | undefined,
+  rest: number,
+  doubts: readonly string[],
+): Outcome {
+  if (result === 'as-it-was') return { kind: 'asItWas', observation };
+  if (result === 'unknown') return { kind: 'unknown', rest };
+  return result === 'changed' ? { kind: 'changed', observation, doubts } : { kind: 'changed' };
+}

@@ -1,0 +1,72 @@
+/** What decided: the gate's own read, what the store knew, or the policy alone (A1). */
+export type DecidedBy = 'probe' | 'store' | 'policy';
+
+/** The condition that a decision rests on. */
+export type ConditionName = 'If-Match' | 'If-None-Match' | 'If-Unmodified-Since' | 'none';
+
+/**
+ * The one record of what happened to a request; log and metrics read it at the end. Times in milliseconds.
+ */
+export interface DecisionRecord {
+  readonly requestId: string;
+  /** Pattern of the route, `*` where none matched; never a path. */
+  route: string;
+  method: string;
+  /** Path as the client wrote it, without its query. */
+  path: string;
+  kind: 'read' | 'write' | 'unguarded-write' | 'passed' | 'made';
+  /** `forwarded`, or the problem's name; `report:` before it where the mode only reports (W14). */
+  decision: string;
+  condition: ConditionName;
+  /** Tags or date as the client sent them. */
+  received: readonly string[];
+  current: string | undefined;
+  decidedBy: DecidedBy | undefined;
+  status: number;
+  /** How a write ended (W9), where one was forwarded. */
+  outcome: 'not-sent' | 'as-it-was' | 'changed' | 'doubt' | 'unknown' | undefined;
+  leaseWait: number | undefined;
+  /** From the first byte sent upstream to the response head, of the forwarded request. */
+  upstream: number | undefined;
+  /** Reads that the gate sent for itself: probes and refreshes. */
+  probes: number;
+  /** Taken from the client's arrival to the answer. */
+  total: number;
+  error: string | undefined;
+}
+
+/** What an operator is told of a route: its bodies change without writes (V9); its keys fold too much together (I1). */
+export type Advice = 'unstable-body' | 'crowded-key';
+
+/** Hears of things while and after they happen. Every method must return at once and never throw. */
+export interface Observer {
+  /** A request has been answered, or its client is gone. */
+  decided(record: DecisionRecord): void;
+  /** Something an operator should know of a route; told once. */
+  advise(route: string, advice: Advice): void;
+  /** Whether that was said of the route before. */
+  wasAdvised(route: string, advice: Advice): boolean;
+}
+
+/** @returns a record of a request about which nothing is known yet */
+export function newRecord(requestId: string, method: string, requestTarget: string): DecisionRecord {
+  return {
+    requestId,
+    route: '*',
+    method,
+    path: requestTarget.split('?', 1)[0] ?? '',
+    kind: 'passed',
+    decision: 'forwarded',
+    condition: 'none',
+    received: [],
+    current: undefined,
+    decidedBy: undefined,
+    status: 0,
+    outcome: undefined,
+    leaseWait: undefined,
+    upstream: undefined,
+    probes: 0,
+    total: 0,
+    error: undefined,
+  };
+}

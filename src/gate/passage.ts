@@ -1,0 +1,127 @@
+import type { CorsMemory } from '../headers/cors.js';
+import type { Clock } from '../http/clock.js';
+import { fieldLine, type RawHeaders } from '../http/fields.js';
+import type { Preconditions } from '../http/preconditions.js';
+import type { Selecting } from '../http/selecting.js';
+import type { Identity } from '../resource/identity.js';
+import type { Target } from '../resource/target.js';
+import type { Store } from '../store/store.js';
+import type { Call } from '../upstream/call.js';
+import type { SendableBody, Upstream } from '../upstream/forward.js';
+import type { HoldBudget } from '../upstream/represent.js';
+import type { Hashing } from '../upstream/probe.js';
+import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
+import type { Answer, Exchange } from './exchange.js';
+import type { DecisionRecord, Observer } from './outcome.js';
+import type { GateLimits, RoutePolicy } from './settings.js';
+
+/** The rules for one request-target, and the keys of other resources that its path names. */
+export interface Resource {
+  /** Pattern of the route that matched, `*` where none did. */
+  readonly route: string;
+  readonly policy: RoutePolicy;
+  /** Fingerprint of what decides how the route's tags are made (V2). */
+  readonly fingerprint: string;
+  /** Key of the resource (I1). */
+  readonly key: string;
+  /** Keys of the resources that a write to this one changes too (W8). */
+  readonly invalidates: readonly string[];
+}
+
+/** What the gate is made of; all of it is injected. */
+export interface GateParts {
+  readonly store: Store;
+  readonly upstream: Upstream;
+  readonly clock: Clock;
+  readonly limits: GateLimits;
+  readonly budget: HoldBudget;
+  readonly observer: Observer;
+  readonly cors: CorsMemory;
+  /** The resource and the rules for a target (I1, I5). */
+  readonly locate: (target: Target, host: string) => Resource;
+  /** The key of a resource that an answer names, where it is one of this upstream's (W10). */
+  readonly keyOf: (reference: string, target: Target, host: string) => string | undefined;
+  /** Who asks (I2). */
+  readonly identify: (raw: RawHeaders, host: string, credentials: 'auto' | readonly string[], query?: string) => Identity;
+  /** The selecting fields of a request, given the answer's Vary (I2). */
+  readonly select: (raw: RawHeaders, vary: string | undefined) => Selecting;
+  /** The fields of a request as they go upstream: Host, X-Forwarded-*, X-Request-Id, Via. */
+  readonly outbound: (raw: RawHeaders, exchange: Exchange, host: string) => string[];
+  /** The fields of an upstream's answer as they go to the client: Via. */
+  readonly inbound: (raw: string[], httpVersion: string) => string[];
+}
+
+/** One request on its way through the gate. */
+export interface Passage {
+  readonly parts: GateParts;
+  readonly exchange: Exchange;
+  readonly record: DecisionRecord;
+  readonly target: Target;
+  /** The same without a `_method` parameter: what is read, keyed and compared (I4). */
+  readonly readTarget: Target;
+  /** Host that the client named. */
+  readonly host: string;
+  /** The method that the upstream will take the request for (I4). */
+  readonly method: string;
+  /** End-to-end fields of the request. */
+  readonly fields: readonly string[];
+  readonly conditions: Preconditions;
+  readonly resource: Resource;
+}
+
+/** Sends the request itself upstream. */
+export function send(passage: Passage, fields: RawHeaders, body?: SendableBody): Call {
+  const { exchange, target } = passage;
+  return call(passage, exchange.method, target, fields, body, exchange.sendInformational);
+}
+
+/**
+ * Sends a read of the gate's own for the same resource.
+ *
+ * @param within milliseconds to the response head, where it must come sooner than the route's timeout
+ */
+export function sendRead(passage: Passage, method: 'GET' | 'HEAD', fields: RawHeaders, within?: number): Call {
+  return call(passage, method, passage.readTarget, fields, undefined, undefined, within);
+}
+
+function call(
+  { parts, exchange, resource, host }: Passage,
+  method: string,
+  target: Target,
+  fields: RawHeaders,
+  body: SendableBody | undefined,
+  onInformational: Exchange['sendInformational'] | undefined,
+  within?: number,
+): Call {
+  const { timeouts } = resource.policy;
+  return parts.upstream.call({
+    method,
+    target: target.raw,
+    rawHeaders: parts.outbound(fields, exchange, host),
+    body,
+    upstreamTimeout: within ?? timeouts.upstreamTimeout,
+    idleTimeout: timeouts.idleTimeout,
+    onInformational,
+  });
+}
+
+/** How this request's representations are hashed. `limit`: decoded bytes; `keep`: bytes held where all are needed. */
+export function hashingFor({ resource, parts }: Passage, limit: number): Hashing {
+  const { validator, ignore } = resource.policy;
+  const pointer = validator.kind === 'json' ? validator.pointer : undefined;
+  return { ignore, pointer, limit, keep: parts.limits.hashBody };
+}
+
+/** Answers with a problem of the gate's own, and puts it on record. */
+export function refuse(passage: Passage, name: ProblemName, details: ProblemDetails): Answer {
+  const { exchange, record, parts, resource, fields, target } = passage;
+  record.decision = name;
+  record.status = problemStatus(name);
+  record.decidedBy ??= details.decidedBy;
+  const cors = parts.cors.replay(resource.route, fieldLine(fields, 'origin'));
+  return problemAnswer(
+    name,
+    { ...details, cors },
+    { requestId: exchange.requestId, path: target.path, accept: fieldLine(fields, 'accept') },
+  );
+}

@@ -1,0 +1,224 @@
+import { evaluate } from '../http/preconditions.js';
+import type { Observation, ReadStart } from '../store/store.js';
+import type { Call, ResponseHead } from '../upstream/call.js';
+import { discard, holdBack, mayHold } from '../upstream/represent.js';
+import { readRepresentation } from '../upstream/probe.js';
+import { hashRepresentation, headerVersionHash } from '../version/tag.js';
+import { fieldLine, type RawHeaders } from '../http/fields.js';
+import { planRead, withoutConditions } from './conditions.js';
+import { asCurrent } from './decide.js';
+import type { Answer } from './exchange.js';
+import { isCached, nativeTag, observationOf } from './learn.js';
+import { hashingFor, type Passage, refuse, send, sendRead } from './passage.js';
+import { notModified, relay } from './relay.js';
+import { viewOf } from './version.js';
+
+/** A read that has been sent, and what it needs to become an observation. */
+interface Reading {
+  readonly start: ReadStart;
+  readonly head: ResponseHead;
+  readonly call: Call;
+  readonly sentAt: number;
+  /** Whether the gate took a condition over that it has to evaluate on the answer (R1). */
+  readonly evaluates: boolean;
+}
+
+/**
+ * A GET or HEAD of a guarded resource: forwarded without waiting for anybody (R4), its answer given a usable tag
+ * (V1 to V7), and what it tells about the version recorded if no write came in between (R3).
+ *
+ * @throws {UpstreamError} where the upstream gave no answer
+ */
+export async function read(passage: Passage): Promise<Answer> {
+  passage.record.kind = 'read';
+  const { parts, resource, conditions, fields } = passage;
+  const start = await parts.store.epoch(resource.key);
+  const plan = planRead(fields, conditions, resource.policy.validator);
+  let reading = await readOnce(passage, start, plan.rawHeaders, plan.evaluates);
+  if (reading.head.status === 304 && isUntrusted304(passage, reading.head)) {
+    // V7: the tag that the upstream confirms may stand for two contents, so this 304 proves nothing.
+    discard(reading.call);
+    reading = await readOnce(passage, start, withoutConditions(fields), true);
+  }
+  if (reading.head.status !== 200) return passOn(passage, reading);
+  return passage.method === 'HEAD' ? answerHead(passage, reading) : answerGet(passage, reading);
+}
+
+async function readOnce(
+  passage: Passage,
+  start: ReadStart,
+  fields: RawHeaders,
+  evaluates: boolean,
+): Promise<Reading> {
+  const { parts, record } = passage;
+  const sentAt = parts.clock.now();
+  const call = send(passage, fields);
+  abortWithClient(passage, call);
+  const head = await call.head;
+  record.upstream = parts.clock.now() - sentAt;
+  return { start, head, call, sentAt, evaluates };
+}
+
+/** Nobody waits for the answer of a read whose client is gone. */
+function abortWithClient({ exchange }: Passage, call: Call): void {
+  exchange.onGone(() => call.abort());
+}
+
+function isUntrusted304({ parts, resource }: Passage, head: ResponseHead): boolean {
+  const { validator } = resource.policy;
+  const hasBoth = fieldLine(head.rawHeaders, 'etag') !== undefined && fieldLine(head.rawHeaders, 'last-modified');
+  return validator.kind === 'auto' && Boolean(hasBoth) && nativeTag(head, validator, parts.clock.now()) === undefined;
+}
+
+/** Anything but 200: as it is, but for a tag that must not be learned (V6, V7). */
+async function passOn(passage: Passage, reading: Reading): Promise<Answer> {
+  const { head, call } = reading;
+  if (head.status === 404 || head.status === 410) await learn(passage, reading, undefined);
+  const unusable = (head.status === 206 || head.status === 304) && !keepsNativeTag(passage, head);
+  return relay(passage, head, call, unusable ? { etag: undefined } : 'keep');
+}
+
+function keepsNativeTag({ parts, resource }: Passage, head: ResponseHead): boolean {
+  const { validator } = resource.policy;
+  return validator.kind === 'upstream' || nativeTag(head, validator, parts.clock.now()) !== undefined;
+}
+
+async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
+  const { parts } = passage;
+  const { head, call } = reading;
+  const known = versionInHead(passage, head);
+  if (known.told) {
+    const observation = await learn(passage, reading, known.hash);
+    const tag = known.hash === undefined ? 'keep' : { etag: observation.etag };
+    return conclude(passage, reading, observation, () => relay(passage, head, call, tag), () => discard(call));
+  }
+  const { hashBody, holdTime } = parts.limits;
+  if (!mayHold(head, hashBody)) return relay(passage, head, call, { etag: undefined });
+  const held = await holdBack(call, { limit: hashBody, time: holdTime, budget: parts.budget, clock: parts.clock });
+  if (held.kind === 'failed') throw held.error;
+  if (held.kind === 'streaming') return relay(passage, head, held.body, { etag: undefined });
+  const coding = fieldLine(head.rawHeaders, 'content-encoding');
+  const hash = await hashRepresentation(held.bytes, coding, hashingFor(passage, parts.limits.hashProbe));
+  const observation = await learn(passage, reading, hash);
+  const whole = (): Answer => ({
+    ...relay(passage, head, held.bytes, { etag: observation.etag }),
+    trailers: held.trailers,
+    release: held.release,
+  });
+  return conclude(passage, reading, observation, whole, held.release);
+}
+
+/** V5: where HEAD tells no usable tag, the representation is read upstream for its hash. */
+async function answerHead(passage: Passage, reading: Reading): Promise<Answer> {
+  const { parts } = passage;
+  const { head, call } = reading;
+  const known = versionInHead(passage, head);
+  if (known.told) {
+    const observation = await learn(passage, reading, known.hash);
+    const tag = known.hash === undefined ? 'keep' : { etag: observation.etag };
+    return conclude(passage, reading, observation, () => relay(passage, head, call, tag), () => discard(call));
+  }
+  const whole = await readWhole(passage, reading);
+  if (whole === undefined) return relay(passage, head, call, { etag: undefined });
+  const observation = await learn(passage, whole.reading, whole.hash);
+  const answer = (): Answer => relay(passage, head, call, { etag: observation.etag });
+  return conclude(passage, reading, observation, answer, () => discard(call));
+
+  async function readWhole(
+    { parts: { clock, limits }, fields, record }: Passage,
+    { start, evaluates }: Reading,
+  ): Promise<{ reading: Reading; hash: string | undefined } | undefined> {
+    const sentAt = clock.now();
+    const get = sendRead(passage, 'GET', withoutConditions(fields));
+    abortWithClient(passage, get);
+    record.probes += 1;
+    const getHead = await get.head;
+    if (getHead.status !== 200) {
+      discard(get);
+      return undefined;
+    }
+    const hashing = hashingFor(passage, limits.hashProbe);
+    const { hash } = await readRepresentation(get, getHead, hashing, false, parts.limits.upstreamTimeout, clock);
+    return { reading: { start, head: getHead, call: get, sentAt, evaluates }, hash };
+  }
+}
+
+/**
+ * Whether the head alone tells the version: a usable native tag, or the field that is the version (V1). Under
+ * `upstream` nothing else ever does.
+ */
+function versionInHead({ parts, resource }: Passage, head: ResponseHead): { told: boolean; hash: string | undefined } {
+  const { validator } = resource.policy;
+  if (validator.kind === 'header') {
+    const value = fieldLine(head.rawHeaders, validator.name);
+    return { told: true, hash: value === undefined ? undefined : headerVersionHash(value) };
+  }
+  const told = validator.kind === 'upstream' || nativeTag(head, validator, parts.clock.now()) !== undefined;
+  return { told, hash: undefined };
+}
+
+/** Makes an observation of the answer, and records it where R3 allows. Without one, readers are given no tag. */
+async function learn(passage: Passage, reading: Reading, hash: string | undefined): Promise<Observation> {
+  const { parts, resource, fields } = passage;
+  const { head, start, sentAt } = reading;
+  const { validator } = resource.policy;
+  const facts = {
+    view: viewOf(passage).view,
+    selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
+    fingerprint: resource.fingerprint,
+    validator,
+    head,
+    hash,
+    sentAt,
+    receivedAt: parts.clock.now(),
+  };
+  const observation = observationOf(facts);
+  // R3: a read that began while a write was on its way, or before one that has ended, must not be remembered.
+  const recordable = !start.doubtful && !isCached(head) && (observation.etag !== undefined || !observation.exists);
+  if (recordable && (await parts.store.observe(resource.key, start.epoch, observation))) {
+    adviseIfUnstable(passage, start.knowledge, observation);
+  }
+  return observation;
+}
+
+/** V9: two hashes of one view in one epoch, and no write in between. */
+function adviseIfUnstable({ parts, resource }: Passage, knowledge: readonly Observation[], now: Observation): void {
+  const before = knowledge.find(
+    (known) =>
+      known.view === now.view &&
+      known.selecting.digest === now.selecting.digest &&
+      known.fingerprint === now.fingerprint,
+  );
+  if (before?.hash !== undefined && now.hash !== undefined && before.hash !== now.hash) {
+    parts.observer.advise(resource.route, 'unstable-body');
+  }
+}
+
+/**
+ * Evaluates the conditions that the gate took over on what the answer tells (R1), and answers accordingly.
+ *
+ * @param whole makes the answer where the conditions let it pass
+ * @param drop gives the body up where they do not
+ */
+function conclude(
+  passage: Passage,
+  { head, evaluates }: Reading,
+  observation: Observation,
+  whole: () => Answer,
+  drop: () => void,
+): Answer {
+  if (!evaluates) return whole();
+  const evaluation = evaluate(passage.method, passage.conditions, asCurrent(observation));
+  if (evaluation.result === 'proceed') return whole();
+  drop();
+  if (evaluation.result === 'not-modified') return notModified(passage, head, { etag: observation.etag });
+  passage.record.kind = 'made';
+  passage.record.condition = evaluation.field;
+  return refuse(passage, 'precondition-failed', {
+    detail: `${evaluation.field} does not hold for the current representation.`,
+    next: 'Fetch the resource without the condition.',
+    condition: evaluation.field,
+    current: observation,
+    decidedBy: 'probe',
+  });
+}

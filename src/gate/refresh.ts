@@ -1,0 +1,146 @@
+import { fieldLine } from '../http/fields.js';
+import type { Observation } from '../store/store.js';
+import type { Call, ResponseHead } from '../upstream/call.js';
+import { UpstreamError } from '../upstream/errors.js';
+import type { Representation } from '../upstream/probe.js';
+import { discard, holdBack } from '../upstream/represent.js';
+import { hashRepresentation } from '../version/tag.js';
+import type { WriteBody } from './body.js';
+import { isConditional } from './decide.js';
+import type { Answer } from './exchange.js';
+import { nativeTag, observationOf } from './learn.js';
+import type { Passage } from './passage.js';
+import { relay, type TagChange } from './relay.js';
+import { probe, viewOf } from './version.js';
+
+/** Longest time that a refresh may delay the writer's answer, in milliseconds (W10). */
+const refreshWithin = 2000;
+
+/** The upstream's answer to a write. */
+export interface WriteReply {
+  readonly head: ResponseHead;
+  readonly call: Call;
+  /** Whether the client aborted its body meanwhile. */
+  readonly aborted: boolean;
+}
+
+/**
+ * After a write that took effect: learns the new version under the lease where the policy says so, and makes the
+ * writer's answer, with the new ETag exactly where RFC 9110 9.3.4 allows it (W10).
+ */
+export async function refreshAfter(
+  passage: Passage,
+  reply: WriteReply,
+  body: WriteBody,
+): Promise<{ observation: Observation | undefined; answer: Answer }> {
+  const { parts, resource } = passage;
+  const { validator } = resource.policy;
+  const { head, call } = reply;
+  const given = nativeTag(head, validator, parts.clock.now());
+  const refreshed = wantsRefresh(passage, given) ? await refresh(passage) : undefined;
+  if (refreshed === undefined) {
+    const counts = given !== undefined && validator.kind === 'upstream' && namesTarget(passage);
+    const observation = counts ? observationFromAnswer(passage, head) : undefined;
+    return { observation, answer: relay(passage, head, call, ownTag(passage, given)) };
+  }
+  const { observation, representation } = refreshed;
+  if (given !== undefined || observation.etag === undefined || representation?.contentHash === undefined) {
+    return { observation, answer: relay(passage, head, call, ownTag(passage, given)) };
+  }
+  const { contentHash } = representation;
+  if (passage.method === 'PUT') {
+    const isStored = (await body.hash()) === contentHash;
+    const tag = isStored ? { etag: observation.etag } : ownTag(passage, given);
+    return { observation, answer: relay(passage, head, call, tag) };
+  }
+  return { observation, answer: await answerOfPatch(passage, reply, contentHash, observation.etag) };
+}
+
+/** A refresh is for what has a version afterwards, and for writers that wanted to know one (`policy.refresh`). */
+function wantsRefresh({ resource, method, conditions }: Passage, given: string | undefined): boolean {
+  const { refresh: when } = resource.policy;
+  if (when === 'never' || method === 'DELETE') return false;
+  return when === 'always' || (isConditional(conditions) && given === undefined);
+}
+
+async function refresh(
+  passage: Passage,
+): Promise<{ observation: Observation; representation: Representation | undefined } | undefined> {
+  const { validator } = passage.resource.policy;
+  const fromHead = validator.kind === 'upstream' || validator.kind === 'header';
+  try {
+    const result = await probe(passage, {
+      replacing: [],
+      wantsBytes: false,
+      wantsHash: !fromHead,
+      limit: passage.parts.limits.hashBody,
+      within: refreshWithin,
+      headWithin: refreshWithin,
+      mayUseHead: fromHead,
+    });
+    if (result.kind === 'observation') return result.comparable ? result : undefined;
+    if (result.kind === 'relay') discard(result.call);
+  } catch (error) {
+    // The write has succeeded; that its version could not be read only leaves the resource in doubt.
+    if (!(error instanceof UpstreamError)) throw error;
+  }
+  return undefined;
+}
+
+/** PUT and PATCH answer for their target; what POST creates has another URL. */
+function namesTarget({ method }: Passage): boolean {
+  return method === 'PUT' || method === 'PATCH';
+}
+
+/** W9: under `upstream` the strong tag of a write's answer counts. */
+function observationFromAnswer(passage: Passage, head: ResponseHead): Observation {
+  const { parts, fields, resource } = passage;
+  const now = parts.clock.now();
+  return observationOf({
+    view: viewOf(passage).view,
+    selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
+    fingerprint: resource.fingerprint,
+    validator: resource.policy.validator,
+    head: { ...head, status: 200 },
+    hash: undefined,
+    sentAt: now,
+    receivedAt: now,
+  });
+}
+
+/** V6, V7: a tag in a write's answer that readers do not get must not reach the writer either. */
+function ownTag({ resource }: Passage, given: string | undefined): TagChange {
+  return given !== undefined || resource.policy.validator.kind === 'upstream' ? 'keep' : { etag: undefined };
+}
+
+/** On PATCH the answer's own representation must be byte for byte what the refresh read (W10). */
+async function answerOfPatch(
+  passage: Passage,
+  { head, call }: WriteReply,
+  contentHash: string,
+  etag: string,
+): Promise<Answer> {
+  const { parts } = passage;
+  const { hashBody } = parts.limits;
+  if (passage.method !== 'PATCH' || head.status !== 200) return relay(passage, head, call, { etag: undefined });
+  const options = { limit: hashBody, time: refreshWithin, budget: parts.budget, clock: parts.clock };
+  const held = await holdBack(call, options);
+  // Its body broke off, but the write is done: the client sees the same break.
+  if (held.kind === 'failed') return relay(passage, head, call, { etag: undefined });
+  if (held.kind === 'streaming') return relay(passage, head, held.body, { etag: undefined });
+  const coding = fieldLine(head.rawHeaders, 'content-encoding');
+  const hash = await hashRepresentation(held.bytes, coding, { ignore: [], pointer: undefined, limit: hashBody });
+  const tag = { etag: hash === contentHash ? etag : undefined };
+  return { ...relay(passage, head, held.bytes, tag), trailers: held.trailers, release: held.release };
+}
+
+/** W10: keys of the resources that a successful answer names besides its own. */
+export function doubtedByAnswer({ parts, target, host, resource }: Passage, head: ResponseHead): string[] {
+  const keys = new Set<string>();
+  for (const name of ['location', 'content-location']) {
+    const reference = fieldLine(head.rawHeaders, name);
+    const key = reference === undefined ? undefined : parts.keyOf(reference, target, host);
+    if (key !== undefined && key !== resource.key) keys.add(key);
+  }
+  return [...keys];
+}

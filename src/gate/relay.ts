@@ -1,0 +1,98 @@
+import { allowConditional, exposeEtag } from '../headers/cors.js';
+import { endToEnd, fieldLine, hasField, withoutFields } from '../http/fields.js';
+import type { ResponseHead } from '../upstream/call.js';
+import type { UpstreamError } from '../upstream/errors.js';
+import type { Answer } from './exchange.js';
+import { type Passage, refuse } from './passage.js';
+
+/** What becomes of the ETag of an upstream's answer: it stays, or this tag takes its place (undefined: none). */
+export type TagChange = 'keep' | { readonly etag: string | undefined };
+
+const gateOwned = new Set(['x-request-id']);
+
+/** Fields that describe a body or only make sense with one; a 304 carries none of them (RFC 9110 15.4.5). */
+const ofTheBody = new Set([
+  ...['content-length', 'content-type', 'content-encoding', 'content-language', 'content-range', 'content-md5'],
+  ...['content-digest', 'repr-digest', 'digest', 'trailer'],
+]);
+
+/**
+ * The upstream's answer as the client gets it: names, order and duplicates of its fields as they came, hop-by-hop
+ * fields removed.
+ *
+ * @param body what is left of the body: streaming, held, or none
+ */
+export function relay(passage: Passage, head: ResponseHead, body: Answer['body'], tag: TagChange = 'keep'): Answer {
+  passage.record.status = head.status;
+  return {
+    status: head.status,
+    statusText: head.statusText,
+    rawHeaders: relayedFields(passage, head, tag),
+    body,
+  };
+}
+
+/** The gate's 304 on an upstream's 200, with the fields that RFC 9110 15.4.5 asks for. */
+export function notModified(passage: Passage, head: ResponseHead, tag: TagChange): Answer {
+  passage.record.status = 304;
+  const rawHeaders = withoutFields(relayedFields(passage, head, tag), ofTheBody);
+  return { status: 304, statusText: undefined, rawHeaders, body: undefined };
+}
+
+function relayedFields({ parts, exchange, resource, fields }: Passage, head: ResponseHead, tag: TagChange): string[] {
+  let raw = withoutFields(endToEnd(head.rawHeaders, 'response'), gateOwned);
+  if (tag !== 'keep') raw = withEntityTag(raw, tag.etag);
+  if (resource.policy.guard !== 'off') {
+    const origin = fieldLine(fields, 'origin');
+    if (origin !== undefined) {
+      // Many servers leave the permission out of their errors: those say nothing about the others.
+      if (head.status < 300 || head.status === 304) parts.cors.learn(resource.route, origin, raw);
+      raw = exposeEtag(raw);
+      const isPreflight = exchange.method === 'OPTIONS' && hasField(fields, 'access-control-request-method');
+      if (isPreflight) raw = allowConditional(raw);
+    }
+  }
+  return parts.inbound(raw, exchange.httpVersion);
+}
+
+function withEntityTag(raw: string[], etag: string | undefined): string[] {
+  const rest = withoutFields(raw, new Set(['etag']));
+  if (etag !== undefined) rest.push('ETag', etag);
+  return rest;
+}
+
+/**
+ * The answer where the upstream could not be asked, or did not answer: 502 or 504 (W9, W11).
+ *
+ * @param outcome what this means for a write; undefined where the request was none
+ */
+export function upstreamProblem(
+  passage: Passage,
+  error: UpstreamError,
+  outcome: 'not-sent' | 'unknown' | undefined,
+): Answer {
+  passage.record.error = error.message;
+  const name = error.timedOut ? 'upstream-timeout' : 'upstream-failed';
+  const consequence = {
+    'not-sent': ' Nothing was changed.',
+    unknown: ' Whether the write took effect is not known.',
+    none: '',
+  }[outcome ?? 'none'];
+  return refuse(passage, name, {
+    detail: `${detailOf(error)}${consequence}`,
+    next:
+      outcome === 'unknown'
+        ? 'Fetch the resource to see whether the write took effect before you send it again.'
+        : 'Try again later.',
+    error: error.type,
+    ...(outcome !== undefined && { outcome }),
+  });
+}
+
+/** In words that tell the client nothing about the network behind the gate. */
+function detailOf(error: UpstreamError): string {
+  if (error.timedOut) return 'The upstream did not answer in time.';
+  return error.type.startsWith('http_response') || error.type === 'http_protocol_error'
+    ? 'The upstream gave no answer that could be passed on.'
+    : 'The upstream could not be reached, or broke the connection off.';
+}

@@ -1,0 +1,97 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Answer } from '../gate/exchange.js';
+import type { Clock } from '../http/clock.js';
+import type { ResponseBody } from '../upstream/call.js';
+import { discard } from '../upstream/represent.js';
+
+/** How long what a client still sends after its answer is read and thrown away, in milliseconds. */
+const lingering = 30_000;
+
+/**
+ * Writes an answer to the client, as it is: names, order and duplicates of its fields stay, Node adds the framing. A
+ * body that breaks off breaks the connection too, so that it never looks whole.
+ *
+ * @param closes whether the connection must not be used again
+ * @param done called once, when the answer has been written or nobody is there to take it
+ */
+export function deliver(
+  answer: Answer,
+  request: IncomingMessage,
+  response: ServerResponse,
+  closes: boolean,
+  clock: Clock,
+  done: () => void,
+): void {
+  const { body } = answer;
+  const over = (): void => {
+    answer.release?.();
+    done();
+  };
+  if (response.destroyed || response.closed) {
+    if (isStream(body)) body.abort();
+    return over();
+  }
+  response.once('close', over);
+  const rawHeaders = closes || answer.close === true ? [...answer.rawHeaders, 'Connection', 'close'] : answer.rawHeaders;
+  writeHead(response, answer, rawHeaders);
+  response.once('finish', () => drain(request, clock));
+  if (isStream(body)) return stream(body, response, hasNoBody(request.method, answer.status));
+  if (answer.trailers !== undefined && answer.trailers.length > 0) response.addTrailers(pairs(answer.trailers));
+  if (hasNoBody(request.method, answer.status)) response.end();
+  else response.end(body);
+}
+
+function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {
+  if (statusText === undefined) response.writeHead(status, rawHeaders);
+  else response.writeHead(status, statusText, rawHeaders);
+}
+
+function isStream(body: Answer['body']): body is ResponseBody {
+  return typeof body === 'object' && 'consume' in body;
+}
+
+function hasNoBody(method: string | undefined, status: number): boolean {
+  return method === 'HEAD' || status === 204 || status === 304;
+}
+
+function stream(body: ResponseBody, response: ServerResponse, hasNone: boolean): void {
+  if (hasNone) {
+    response.end();
+    discard(body);
+    return;
+  }
+  response.on('drain', () => body.resume());
+  response.once('close', () => {
+    if (!response.writableFinished) body.abort();
+  });
+  body.consume({
+    data: (chunk) => response.write(chunk),
+    end(last, trailers) {
+      if (trailers.length > 0) response.addTrailers(pairs(trailers));
+      response.end(last);
+    },
+    error() {
+      // A connection that is closed in order looks like the end of a body without a length (RFC 9112 6.3).
+      response.socket?.resetAndDestroy();
+      response.destroy();
+    },
+  });
+  // An event stream's head must not wait for its first event.
+  if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+}
+
+/** Reads what is left of a request that was answered early, so that the client sees its answer and can go on. */
+function drain(request: IncomingMessage, clock: Clock): void {
+  if (request.readableEnded || request.destroyed) return;
+  const cancel = clock.after(lingering, () => request.socket.destroy());
+  request.once('end', cancel).once('close', cancel);
+  request.resume();
+}
+
+function pairs(rawHeaders: readonly string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    list.push([rawHeaders[index] ?? '', rawHeaders[index + 1] ?? '']);
+  }
+  return list;
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import closeWithGrace from 'close-with-grace';
+import { run } from './cli.js';
+
+/** The only file that touches the process: arguments, environment, streams, signals, exit status. */
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+
+try {
+  const status = await run({
+    argv: process.argv.slice(2),
+    env: process.env,
+    readFile: (path) => readFileSync(path, 'utf8'),
+    isTerminal: process.stdout.isTTY === true,
+    version,
+    print: (line) => process.stdout.write(`${line}\n`),
+    complain: (line) => process.stderr.write(`${line}\n`),
+    onStop(stop) {
+      // The server bounds its own draining (O5); a second signal ends the process at once.
+      closeWithGrace({ delay: false, logger: false }, async ({ err }) => {
+        if (err !== undefined) process.stderr.write(`ifmatch: ${err.stack ?? err.message}\n`);
+        await stop();
+      });
+    },
+  });
+  if (status !== undefined) process.exitCode = status;
+} catch (error) {
+  process.stderr.write(`ifmatch: ${(error as Error).stack ?? String(error)}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,90 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { DecisionRecord } from '../gate/outcome.js';
+import type { StoreStats } from '../store/store.js';
+
+/** What Prometheus scrapes (O2). */
+export interface Metrics {
+  record(record: DecisionRecord): void;
+  /** @returns the text exposition format, and its media type */
+  render(): Promise<{ contentType: string; text: string }>;
+}
+
+export interface MetricsOptions {
+  readonly version: string;
+  readonly store: { readonly kind: string; readonly scope: string };
+  readonly storeStats: () => StoreStats;
+}
+
+const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/** Makes the counters, each with a registry of its own, so that several gates can live in one process. */
+export function createMetrics(options: MetricsOptions): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const decisions = new Counter({
+    name: 'ifmatch_decisions_total',
+    help: 'Guarded requests and answers of the gate itself, by what was decided.',
+    labelNames: ['route', 'method', 'decision', 'condition'],
+    registers,
+  });
+  const stale = new Counter({
+    name: 'ifmatch_stale_writes_refused_total',
+    help: 'Writes refused with 412 because the resource had changed.',
+    labelNames: ['route'],
+    registers,
+  });
+  const writes = new Counter({
+    name: 'ifmatch_writes_total',
+    help: 'Guarded writes, by whether they carry a condition.',
+    labelNames: ['route', 'conditional'],
+    registers,
+  });
+  const probes = new Counter({
+    name: 'ifmatch_probes_total',
+    help: 'Reads that the gate sent for itself: probes and refreshes.',
+    registers,
+  });
+  const histogram = (name: string, help: string) => new Histogram({ name, help, buckets: seconds, registers });
+  const leaseWait = histogram('ifmatch_lease_wait_seconds', 'How long guarded writes queued for their resource.');
+  const upstream = histogram('ifmatch_upstream_duration_seconds', 'From forwarding a request to its response head.');
+  const overhead = histogram('ifmatch_overhead_seconds', 'Time of a request that was not spent waiting for the upstream.');
+  const storeErrors = new Counter({ name: 'ifmatch_store_errors_total', help: 'Failed steps of the store.', registers });
+  storeErrors.inc(0);
+  const gauge = (name: string, help: string, value: (stats: StoreStats) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value(options.storeStats()));
+      },
+    });
+  gauge('ifmatch_leases', 'Leases and marks held now.', (stats) => stats.leases);
+  gauge('ifmatch_store_entries', 'Resources whose version is known or in doubt.', (stats) => stats.entries);
+  constant('ifmatch_store_info', 'The store, and how far its guarantee reaches.', {
+    store: options.store.kind,
+    scope: options.store.scope,
+  });
+  constant('ifmatch_build_info', 'Version of this program.', { version: options.version });
+
+  function constant(name: string, help: string, labels: Record<string, string>): void {
+    new Gauge({ name, help, labelNames: Object.keys(labels), registers }).set(labels, 1);
+  }
+
+  return {
+    record(record) {
+      const { route, method, decision, condition } = record;
+      if (record.kind !== 'passed') decisions.inc({ route, method, decision, condition });
+      if (record.probes > 0) probes.inc(record.probes);
+      if (record.kind === 'write') writes.inc({ route, conditional: condition === 'none' ? 'no' : 'yes' });
+      if (record.kind === 'write' && decision === 'precondition-failed') stale.inc({ route });
+      if (record.leaseWait !== undefined) leaseWait.observe(record.leaseWait / 1000);
+      if (record.upstream !== undefined) upstream.observe(record.upstream / 1000);
+      overhead.observe(Math.max(0, record.total - (record.upstream ?? 0)) / 1000);
+    },
+    async render() {
+      return { contentType: registry.contentType, text: await registry.metrics() };
+    },
+  };
+}

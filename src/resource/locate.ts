@@ -1,0 +1,98 @@
+import { foldPath, type IdentityOptions, type QueryPolicy, resourceKey } from './key.js';
+import { compileRoutes, substitute } from './policy.js';
+import { parseTarget, type Target } from './target.js';
+
+/** What locating needs to know of the rules for a resource. */
+export interface LocatedPolicy {
+  readonly query: QueryPolicy;
+  /** Path patterns of other resources, with this route's parameters (W8). */
+  readonly invalidates: readonly string[];
+}
+
+/** The resource behind a request-target, and the rules for it. */
+export interface Located<P> {
+  /** Pattern of the route that matched, `*` where none did. */
+  readonly route: string;
+  readonly policy: P;
+  readonly fingerprint: string;
+  readonly key: string;
+  readonly invalidates: readonly string[];
+}
+
+export interface Locator<P> {
+  /** @param host that the client named; part of the key only where `identity.host` says so (I5) */
+  locate(target: Target, host: string): Located<P>;
+  /**
+   * Key of a resource that an answer names in Location or Content-Location (W10).
+   *
+   * @param reference URI reference as the upstream sent it
+   * @param target of the request that was answered
+   * @returns undefined where it is not one of this upstream's
+   */
+  keyOf(reference: string, target: Target, host: string): string | undefined;
+  /** Routes that an earlier one hides. */
+  readonly unreachable: readonly { path: string; by: string }[];
+}
+
+/** What a locator is made of. */
+export interface LocatorOptions<P> {
+  readonly routes: readonly { readonly path: string; readonly policy: P }[];
+  /** The rules where no route matches. */
+  readonly policy: P;
+  readonly identity: IdentityOptions;
+  /** Fingerprint of what decides how tags are made under a policy (V2). */
+  readonly fingerprint: (policy: P) => string;
+  /** The upstream's authority and base path, which its Locations may carry. */
+  readonly upstream: { readonly authority: string; readonly basePath: string };
+}
+
+/** Makes the function that finds the resource and the rules for a request-target (I1, I5). */
+export function createLocator<P extends LocatedPolicy>(options: LocatorOptions<P>): Locator<P> {
+  const { identity, upstream } = options;
+  const fold = (path: string): string => foldPath(path, identity);
+  const ruled = (policy: P) => ({ policy, fingerprint: options.fingerprint(policy) });
+  const routes = compileRoutes(
+    options.routes.map(({ path, policy }) => ({ path, value: ruled(policy) })),
+    fold,
+  );
+  const byDefault = ruled(options.policy);
+
+  function locate(target: Target, host: string): Located<P> {
+    const match = options.routes.length === 0 ? undefined : routes.match(fold(target.path));
+    const { policy, fingerprint } = match?.value ?? byDefault;
+    return {
+      route: match?.path ?? '*',
+      policy,
+      fingerprint,
+      key: resourceKey(target, policy.query, identity, host),
+      invalidates: policy.invalidates.flatMap((pattern) => {
+        return keyOfPath(substitute(pattern, match?.params ?? {}), host) ?? [];
+      }),
+    };
+  }
+
+  function keyOfPath(path: string, host: string): string | undefined {
+    const parsed = parseTarget(path);
+    if (parsed.kind !== 'target') return undefined;
+    const match = routes.match(fold(parsed.target.path));
+    return resourceKey(parsed.target, (match?.value.policy ?? options.policy).query, identity, host);
+  }
+
+  return {
+    locate,
+    keyOf(reference, target, host) {
+      let url: URL;
+      try {
+        url = new URL(reference, `http://${host}${target.raw}`);
+      } catch {
+        return undefined;
+      }
+      if (url.host !== host.toLowerCase() && url.host !== upstream.authority) return undefined;
+      const path = url.pathname.startsWith(`${upstream.basePath}/`)
+        ? url.pathname.slice(upstream.basePath.length)
+        : url.pathname;
+      return keyOfPath(path + url.search, host);
+    },
+    unreachable: routes.unreachable,
+  };
+}

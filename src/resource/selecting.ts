@@ -1,0 +1,86 @@
+import { hash, randomBytes } from 'node:crypto';
+import { fieldLine, listMembers, type RawHeaders } from '../http/fields.js';
+import type { Selecting } from '../http/selecting.js';
+
+/** Fields of content negotiation that can be sent again on a probe (RFC 9110 12.5). */
+const negotiated: readonly string[] = ['accept', 'accept-charset', 'accept-encoding', 'accept-language'];
+const negotiatedSet: ReadonlySet<string> = new Set(negotiated);
+/** 22 characters of base64url are 132 bits. */
+const digestLength = 22;
+
+/**
+ * What selected the representation that a request was answered with (I2, W4).
+ *
+ * @param raw fields of the request
+ * @param vary Vary of the answer, its lines joined; undefined where it has none
+ * @returns the negotiation fields, and a digest that is equal for two requests exactly when these four fields and all
+ *   that Vary names have the same values; with `Vary: *` it equals no other (RFC 9110 12.5.5)
+ */
+export function selectingOf(raw: RawHeaders, vary: string | undefined): Selecting {
+  return Object.freeze({ fields: negotiatedFields(raw), digest: digestOf(raw, varyNames(vary)) });
+}
+
+/**
+ * Whether a request selects the same representation as the one that `selecting` was made of (W4).
+ *
+ * @param raw fields of the request that is being decided
+ * @param selecting of an observation
+ */
+export function selectsSame(raw: RawHeaders, selecting: Selecting): boolean {
+  const [, names = ''] = selecting.digest.split(':', 2);
+  return digestOf(raw, names) === selecting.digest;
+}
+
+/**
+ * Makes a `selectingOf` that returns the same frozen object for the same digest while it is remembered: most of the
+ * observations in memory share a few of them.
+ *
+ * @param max how many are remembered
+ */
+export function createSelector(max: number): (raw: RawHeaders, vary: string | undefined) => Selecting {
+  const known = new Map<string, Selecting>();
+  return (raw, vary) => {
+    const names = varyNames(vary);
+    const digest = digestOf(raw, names);
+    const remembered = known.get(digest);
+    if (remembered !== undefined) return remembered;
+    const selecting: Selecting = Object.freeze({ fields: negotiatedFields(raw), digest });
+    if (names === '*') return selecting;
+    const [oldest] = known.keys();
+    if (known.size >= max && oldest !== undefined) known.delete(oldest);
+    known.set(digest, selecting);
+    return selecting;
+  };
+}
+
+function negotiatedFields(raw: RawHeaders): readonly string[] {
+  const fields: string[] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index] ?? '';
+    if (negotiatedSet.has(name.toLowerCase())) fields.push(name, raw[index + 1] ?? '');
+  }
+  return Object.freeze(fields);
+}
+
+/** The further names in Vary, in lower case, sorted, each once; `*` alone where it is among them. */
+function varyNames(vary: string | undefined): string {
+  if (vary === undefined) return '';
+  const names = new Set(listMembers(vary.toLowerCase()));
+  if (names.has('*')) return '*';
+  return [...names]
+    .filter((name) => !negotiatedSet.has(name))
+    .sort()
+    .join();
+}
+
+/** `hash` or `hash:name,name`. An absent field and one without a value differ (RFC 9111 4.1); NUL occurs in neither. */
+function digestOf(raw: RawHeaders, names: string): string {
+  if (names === '*') return `${randomBytes(16).toString('base64url')}:*`;
+  const parts: string[] = [];
+  for (const name of names === '' ? negotiated : [...negotiated, ...names.split(',')]) {
+    const line = fieldLine(raw, name);
+    parts.push(line === undefined ? name : `${name}:${line}`);
+  }
+  const digest = hash('sha256', parts.join('\0'), 'base64url').slice(0, digestLength);
+  return names === '' ? digest : `${digest}:${names}`;
+}

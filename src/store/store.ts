@@ -1,0 +1,147 @@
+import type { Clock } from '../http/clock.js';
+import type { Selecting } from '../http/selecting.js';
+
+/**
+ * What the gate learned of one view of a resource from the upstream's answer to a read (docs/rules.md, I2, V1-V7).
+ * Immutable; compared field by field, never by reference.
+ */
+export interface Observation {
+  /** Id of URL and identity (resource/identity.ts, `viewId`): knowledge never crosses either (I2, W4). */
+  readonly view: string;
+  /** The selecting header fields of the read, shared between observations with the same ones (W4). */
+  readonly selecting: Selecting;
+  /** False where the read said that there is no current representation: 404 or 410 (W5). */
+  readonly exists: boolean;
+  /** The upstream's own strong tag in wire form, only where it may be used to decide (V6, V7). */
+  readonly native: string | undefined;
+  /** Hash that stands between `"im-` and the coding suffix of a synthetic tag (V2). */
+  readonly hash: string | undefined;
+  /** The entity-tag that readers of this representation were or would be given, in wire form. */
+  readonly etag: string | undefined;
+  /** Last-Modified as the upstream sent it, and as a time. */
+  readonly lastModified: string | undefined;
+  /** `Clock.now()` when the read was sent upstream; R3 and W4 compare it. */
+  readonly sentAt: number;
+  /** Fingerprint of what decides how tags are made (V2): another one is no knowledge. */
+  readonly fingerprint: string;
+}
+
+/** Whether a lease excludes all others (a conditional write) or only exclusive ones (an unconditional write) (W3). */
+export type LeaseKind = 'exclusive' | 'shared';
+
+/** A lease, or the mark of an unguarded write; opaque to the gate. */
+export interface Token {
+  readonly keys: readonly string[];
+}
+
+export interface AcquireRequest {
+  /** Keys of the resources; all are leased or none, in one step, so that no two requests can deadlock (I7). */
+  readonly keys: readonly string[];
+  readonly kind: LeaseKind;
+  /** Longest wait in milliseconds; 0: only if the lease is free now (W14). */
+  readonly wait: number;
+  /** Aborted when the client goes away: the request leaves the queue. */
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface Acquired {
+  readonly kind: 'acquired';
+  readonly token: Token;
+  /** Epoch and knowledge of the first key at the moment when the lease was given. */
+  readonly epoch: number;
+  readonly knowledge: readonly Observation[];
+}
+
+/** Why no lease was given. `queue-full` and `timeout` become 503 (W3); `aborted`: the client is gone; `busy`: wait was 0. */
+export interface NotAcquired {
+  readonly kind: 'queue-full' | 'timeout' | 'aborted' | 'busy';
+}
+
+/**
+ * How a write ended, as far as the store needs to know (W9). `observation` was read by the lease holder under its
+ * lease, which exempts it from R3's first condition.
+ *
+ * - `notSent`: nothing of the write reached the upstream: epoch and knowledge stay.
+ * - `asItWas`: the upstream refused it: epoch and knowledge stay.
+ * - `changed`: it took effect, or may have: new epoch, all views dropped, then `observation` recorded if there is one;
+ *   `doubts` are other resources that get a new epoch and lose their views too.
+ * - `unknown`: as `changed`, and the keys stay leased (or marked) for `rest` milliseconds more, then move again (W11). A
+ *   shared lease rests as a shared one.
+ *
+ * Nothing is recorded of an observation that was sent before the lease was given or before the epoch moved last, nor of
+ * one under a shared lease or beside a mark: others write at the same time. A mark moves the epoch whatever its outcome.
+ */
+export type Outcome =
+  | { readonly kind: 'notSent'; readonly observation?: Observation | undefined }
+  | { readonly kind: 'asItWas'; readonly observation?: Observation | undefined }
+  | {
+      readonly kind: 'changed';
+      readonly observation?: Observation | undefined;
+      readonly doubts?: readonly string[] | undefined;
+    }
+  | { readonly kind: 'unknown'; readonly rest: number };
+
+/** What a read needs to carry: the epoch it began with, and whether what it learns may be recorded at all (R3). */
+export interface ReadStart {
+  readonly epoch: number;
+  /** True while a lease or mark is held on the key: what is read now must not be recorded. */
+  readonly doubtful: boolean;
+  readonly knowledge: readonly Observation[];
+}
+
+/**
+ * Versions, epochs and leases of resources (S1). Every step is one atomic operation (one round trip, where the store
+ * is elsewhere), and every implementation passes test/store/contract.ts.
+ *
+ * Promises:
+ * - At most one exclusive lease, or any number of shared ones, is held on a key at a time; both are given in the order
+ *   in which they were asked for (W3).
+ * - A lease or mark that ends without being settled leaves doubt: new epoch, no views.
+ * - Epochs come from one counter that never goes back. A key that is not known has the highest epoch ever evicted, so
+ *   that forgetting a version is always safe (S3).
+ * - Leases, marks and rests are never evicted.
+ */
+export interface Store {
+  /** Leases all keys, waiting in line up to `wait` milliseconds (W3). Never rejects for want of a lease. */
+  acquire(request: AcquireRequest): Promise<Acquired | NotAcquired>;
+  /** Prolongs a lease that can expire. False: it is lost, and the outcome of the write is unknown (S2). */
+  renew(token: Token): Promise<boolean>;
+  /** Ends a lease or a mark and records the outcome. A token that was settled before is ignored. */
+  settle(token: Token, outcome: Outcome): Promise<void>;
+  /**
+   * Records what a read learned; false, and nothing recorded, where a lease or mark is held, the epoch has moved, or
+   * something sent later is recorded for the same view and selection (R3).
+   */
+  observe(key: string, epoch: number, observation: Observation): Promise<boolean>;
+  /** Epoch and knowledge of a key as a read begins. */
+  epoch(key: string): Promise<ReadStart>;
+  /**
+   * Marks keys as being written without a lease (W8's `invalidates`, W16): nothing waits for a mark, but the epoch
+   * moves now and again when the mark is settled, and nothing that is read in between is recorded.
+   */
+  touch(keys: readonly string[]): Promise<Token>;
+  /**
+   * Whether the epoch of a lease's first key has moved after `since` (`Clock.now()`; earlier than the lease means: since
+   * it was given, with what was known then): an unguarded write began or ended. True for a lease that has ended;
+   * undefined where only a round trip could tell (W8).
+   */
+  movedSince(token: Token, since: number): boolean | undefined;
+  /** Counts for metrics: resources known, leases and marks held, writes in line. */
+  stats(): StoreStats;
+  /** Gives up all waiting requests (they get `aborted`) and all timers and connections. */
+  close(): Promise<void>;
+}
+
+export interface StoreStats {
+  readonly entries: number;
+  readonly leases: number;
+  readonly waiting: number;
+}
+
+export interface StoreOptions {
+  /** Resources whose versions are kept (`limits.resources`). */
+  readonly resources: number;
+  /** Writes that may wait for one resource (`limits.leaseQueue`). */
+  readonly queue: number;
+  readonly clock: Clock;
+}

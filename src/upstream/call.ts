@@ -1,0 +1,246 @@
+import type { Dispatcher } from 'undici';
+import type { Clock } from '../http/clock.js';
+import { RequestBodyError, UpstreamError, upstreamError } from './errors.js';
+
+/** Status line and fields of an upstream's answer; field names, order and duplicates as they came. */
+export interface ResponseHead {
+  readonly status: number;
+  readonly statusText: string;
+  readonly rawHeaders: readonly string[];
+}
+
+/** Receives a response body. `data` returns false to pause until `Call.resume`. */
+export interface BodyConsumer {
+  data(chunk: Buffer): boolean;
+  /** The body is complete; `last` is its last chunk where that is known to be the last. */
+  end(last: Buffer | undefined, trailers: readonly string[]): void;
+  /** The body broke off: what has been received must never look whole. */
+  error(error: Error): void;
+}
+
+/** A response body that flows into one consumer. */
+export interface ResponseBody {
+  consume(consumer: BodyConsumer): void;
+  resume(): void;
+  /** Gives the response up; the connection is closed unless it has come to its end. */
+  abort(): void;
+}
+
+/** One request on its way to the upstream, and its response. */
+export interface Call extends ResponseBody {
+  /** Resolves with the final response head; rejects with `UpstreamError` or `RequestBodyError`. */
+  readonly head: Promise<ResponseHead>;
+  /** Resolves when the whole request has been written, or when nothing more of it will be. Never rejects. */
+  readonly sent: Promise<void>;
+  /** Whether `sent` resolved because the whole request was written. */
+  readonly wholeRequestSent: boolean;
+  /** Why the call broke off, where it did. */
+  readonly failure: Error | undefined;
+}
+
+export interface CallOptions {
+  /** From the last request byte to the response head, in milliseconds; also bounds the wait for a connection. */
+  readonly upstreamTimeout: number;
+  /** Between two chunks of the response body, in milliseconds; not applied to event streams. */
+  readonly idleTimeout: number;
+  /** Called for each 1xx answer but 100 and 101. */
+  readonly onInformational: ((status: number, rawHeaders: string[]) => void) | undefined;
+}
+
+/** What is kept of a body before somebody consumes it; then the upstream is paused. */
+const HIGH_WATER_MARK = 64 * 1024;
+
+type Phase = 'connecting' | 'sending' | 'waiting' | 'receiving' | 'paused' | 'ended';
+
+/**
+ * An undici dispatch handler (of the form that undici calls natively, with raw header arrays) that hands out the
+ * response as a promise of its head and a body with back-pressure.
+ *
+ * One timer serves all deadlines: it is armed once for a phase and, when it fires, looks whether there was progress.
+ */
+export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
+  readonly head: Promise<ResponseHead>;
+  readonly sent: Promise<void>;
+  wholeRequestSent = false;
+
+  readonly #clock: Clock;
+  readonly #options: CallOptions;
+  #phase: Phase = 'connecting';
+  #progressAt: number;
+  #cancelTimer: (() => void) | undefined;
+  #resolveHead!: (head: ResponseHead) => void;
+  #rejectHead!: (error: Error) => void;
+  #resolveSent!: () => void;
+  #abortDispatch: ((error: Error) => void) | undefined;
+  #resumeDispatch: (() => void) | undefined;
+  #connected = false;
+  #hasHead = false;
+  #endless = false;
+  #failure: Error | undefined;
+  #consumer: BodyConsumer | undefined;
+  #chunks: Buffer[] = [];
+  #buffered = 0;
+  #trailers: readonly string[] | undefined;
+
+  constructor(clock: Clock, options: CallOptions) {
+    this.#clock = clock;
+    this.#options = options;
+    this.#progressAt = clock.now();
+    this.head = new Promise((resolve, reject) => {
+      this.#resolveHead = resolve;
+      this.#rejectHead = reject;
+    });
+    // A caller that has given up does not listen any more; that must not end the process.
+    this.head.catch(() => {});
+    this.sent = new Promise((resolve) => {
+      this.#resolveSent = resolve;
+    });
+    this.#arm(Math.min(options.upstreamTimeout, options.idleTimeout));
+  }
+
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  consume(consumer: BodyConsumer): void {
+    this.#consumer = consumer;
+    if (this.#failure !== undefined) return consumer.error(this.#failure);
+    const chunks = this.#chunks;
+    this.#chunks = [];
+    this.#buffered = 0;
+    const complete = this.#trailers !== undefined;
+    const last = complete ? chunks.pop() : undefined;
+    let flowing = true;
+    for (const chunk of chunks) flowing = consumer.data(chunk);
+    if (complete) consumer.end(last, this.#trailers ?? []);
+    else if (flowing) this.resume();
+    else this.#setPhase('paused');
+  }
+
+  resume(): void {
+    if (this.#phase !== 'paused') return;
+    this.#setPhase('receiving');
+    this.#resumeDispatch?.();
+  }
+
+  abort(): void {
+    this.#fail(new UpstreamError('connection_terminated', 'the gate gave the request up', this.#connected));
+  }
+
+  /** Ends the call because the client's body failed. */
+  failRequestBody(error: RequestBodyError): void {
+    this.#fail(error);
+  }
+
+  onConnect(abort: (error?: Error) => void): void {
+    this.#abortDispatch = abort;
+    if (this.#failure !== undefined) return abort(this.#failure);
+    this.#connected = true;
+    this.#setPhase('sending');
+  }
+
+  onRequestSent(): void {
+    this.wholeRequestSent = true;
+    this.#resolveSent();
+    if (this.#phase === 'sending') this.#setPhase('waiting');
+  }
+
+  onHeaders(status: number, fields: Buffer[], resume: () => void, statusText: string): boolean {
+    const rawHeaders = fields.map(latin1);
+    if (status < 200) {
+      this.#options.onInformational?.(status, rawHeaders);
+      return true;
+    }
+    this.#hasHead = true;
+    this.#resumeDispatch = resume;
+    this.#endless = isEventStream(rawHeaders);
+    this.#setPhase('receiving');
+    this.#resolveHead({ status, statusText, rawHeaders });
+    return true;
+  }
+
+  onData(chunk: Buffer): boolean {
+    this.#progressAt = this.#clock.now();
+    let flowing: boolean;
+    if (this.#consumer === undefined) {
+      this.#chunks.push(chunk);
+      this.#buffered += chunk.length;
+      flowing = this.#buffered < HIGH_WATER_MARK;
+    } else {
+      flowing = this.#consumer.data(chunk);
+    }
+    if (!flowing) this.#setPhase('paused');
+    return flowing;
+  }
+
+  onComplete(trailers: Buffer[] | string[] | null): void {
+    this.#setPhase('ended');
+    this.#cancelTimer?.();
+    this.#resolveSent();
+    this.#trailers = (trailers ?? []).map((field) => (typeof field === 'string' ? field : latin1(field)));
+    this.#consumer?.end(undefined, this.#trailers);
+  }
+
+  onError(error: Error): void {
+    this.#fail(error instanceof RequestBodyError ? error : upstreamError(error, this.#connected, this.#hasHead));
+  }
+
+  #fail(error: Error): void {
+    if (this.#phase === 'ended') return;
+    this.#phase = 'ended';
+    this.#cancelTimer?.();
+    this.#failure = error;
+    this.#chunks = [];
+    this.#resolveSent();
+    this.#rejectHead(error);
+    this.#abortDispatch?.(error);
+    this.#consumer?.error(error);
+  }
+
+  #setPhase(phase: Phase): void {
+    if (this.#phase === 'ended') return;
+    this.#phase = phase;
+    this.#progressAt = this.#clock.now();
+  }
+
+  #limit(): number {
+    if (this.#phase === 'receiving') return this.#endless ? Number.POSITIVE_INFINITY : this.#options.idleTimeout;
+    // While the request is being sent its body watches its own progress; while paused the client sets the pace.
+    if (this.#phase === 'sending' || this.#phase === 'paused') return Number.POSITIVE_INFINITY;
+    return this.#options.upstreamTimeout;
+  }
+
+  #arm(delay: number): void {
+    this.#cancelTimer = this.#clock.after(delay, () => {
+      const left = this.#progressAt + this.#limit() - this.#clock.now();
+      if (left <= 0) this.#fail(this.#timeoutError());
+      else this.#arm(Math.min(left, this.#options.upstreamTimeout, this.#options.idleTimeout));
+    });
+  }
+
+  #timeoutError(): UpstreamError {
+    if (this.#phase === 'connecting') {
+      const message = `no connection to the upstream became free within ${this.#options.upstreamTimeout} ms`;
+      return new UpstreamError('connection_timeout', message, false);
+    }
+    if (this.#phase === 'receiving') {
+      const message = `the upstream sent nothing for ${this.#options.idleTimeout} ms`;
+      return new UpstreamError('connection_read_timeout', message, true);
+    }
+    const message = `the upstream did not answer within ${this.#options.upstreamTimeout} ms`;
+    return new UpstreamError('http_response_timeout', message, true);
+  }
+}
+
+function latin1(field: Buffer): string {
+  return field.toString('latin1');
+}
+
+function isEventStream(rawHeaders: readonly string[]): boolean {
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (rawHeaders[index]?.toLowerCase() === 'content-type') {
+      return (rawHeaders[index + 1] ?? '').toLowerCase().startsWith('text/event-stream');
+    }
+  }
+  return false;
+}

@@ -1,0 +1,125 @@
+import { isIP } from 'node:net';
+import { buildConnector, Pool } from 'undici';
+import type { Clock } from '../http/clock.js';
+import { type Call, UpstreamCall } from './call.js';
+import { UpstreamError } from './errors.js';
+import { RequestStream } from './request-body.js';
+
+/** A request body that is sent upstream: held whole, or streaming from the client. */
+export type SendableBody = { readonly kind: 'held'; readonly bytes: Buffer; readonly chunked: boolean } | RequestStream;
+
+export interface UpstreamRequest {
+  readonly method: string;
+  /** Origin-form request-target exactly as the client wrote it (I3); the base path is put before it. */
+  readonly target: string;
+  /** End-to-end fields, flat; framing is made from the body. */
+  readonly rawHeaders: readonly string[];
+  readonly body: SendableBody | undefined;
+  /** Overrides of the limits for this route, in milliseconds. */
+  readonly upstreamTimeout?: number | undefined;
+  readonly idleTimeout?: number | undefined;
+  readonly onInformational?: ((status: number, rawHeaders: string[]) => void) | undefined;
+}
+
+/** The way to the upstream. */
+export interface Upstream {
+  /** Host and port for a Host field that names the upstream. */
+  readonly authority: string;
+  /** Sends a request, once: nothing is ever retried. Errors arrive through the call. */
+  call(request: UpstreamRequest): Call;
+  close(): Promise<void>;
+}
+
+export interface UpstreamOptions {
+  /** http(s) URL; a path in it is put before every request-target. */
+  readonly url: string;
+  readonly connectTimeout: number;
+  readonly upstreamTimeout: number;
+  readonly idleTimeout: number;
+  /** Idle time after which a connection is closed; 0: every request has its own. */
+  readonly keepAlive: number;
+  readonly connections: number;
+  readonly maxHeaderSize: number;
+  readonly tls: {
+    readonly ca?: string | undefined;
+    readonly cert?: string | undefined;
+    readonly key?: string | undefined;
+    readonly serverName?: string | undefined;
+    readonly insecure: boolean;
+  };
+  readonly clock: Clock;
+}
+
+/**
+ * Opens the way to the upstream: a pool of HTTP/1.1 connections with TLS verified, driven through undici's `dispatch`
+ * with raw header arrays, so that names, order and duplicates of fields stay as they came.
+ *
+ * @returns the way; `close` ends its connections
+ */
+export function createUpstream(options: UpstreamOptions): Upstream {
+  const url = new URL(options.url);
+  const basePath = url.pathname.replace(/\/$/, '');
+  const serverName = options.tls.serverName ?? (isIP(url.hostname.replace(/[[\]]/g, '')) === 0 ? url.hostname : '');
+  const pool = new Pool(url.origin, {
+    connections: options.connections,
+    pipelining: options.keepAlive === 0 ? 0 : 1,
+    ...(options.keepAlive > 0 && { keepAliveTimeout: options.keepAlive, keepAliveMaxTimeout: options.keepAlive }),
+    maxHeaderSize: options.maxHeaderSize,
+    // UpstreamCall keeps the deadlines: undici's own do not know event streams, and round to seconds.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: connector(options, serverName),
+  });
+
+  return {
+    authority: url.host,
+    call(request) {
+      const call = new UpstreamCall(options.clock, {
+        upstreamTimeout: request.upstreamTimeout ?? options.upstreamTimeout,
+        idleTimeout: request.idleTimeout ?? options.idleTimeout,
+        onInformational: request.onInformational,
+      });
+      const { body } = request;
+      if (body instanceof RequestStream) body.onFailure = (error) => call.failRequestBody(error);
+      try {
+        const dispatchOptions = {
+          method: request.method as 'GET',
+          path: basePath + request.target,
+          headers: request.rawHeaders as string[],
+          // The types leave out iterables, which undici takes.
+          body: dispatchBody(body) as Buffer | null,
+          // A constant name: undici would take it from Host, which is the client's, and reconnect when it changes.
+          servername: serverName || 'upstream',
+          // Without this undici gives up the connection after each HEAD and after DELETE or GET with a body.
+          reset: options.keepAlive === 0,
+        };
+        pool.dispatch(dispatchOptions, call);
+      } catch (error) {
+        // undici refuses what it cannot write (an invalid field, say) before it touches a connection.
+        call.onError(new UpstreamError('http_protocol_error', (error as Error).message, false, error));
+      }
+      return call;
+    },
+    close: () => pool.destroy(),
+  };
+}
+
+function dispatchBody(body: SendableBody | undefined): Buffer | Iterable<Buffer> | RequestStream | null {
+  if (body === undefined) return null;
+  if (body instanceof RequestStream) return body;
+  // An iterable is written chunked: what came without a length leaves without one.
+  return body.chunked ? [body.bytes] : body.bytes;
+}
+
+function connector(options: UpstreamOptions, serverName: string): ReturnType<typeof buildConnector> {
+  const { tls } = options;
+  const connect = buildConnector({
+    timeout: options.connectTimeout,
+    rejectUnauthorized: !tls.insecure,
+    ...(tls.ca !== undefined && { ca: tls.ca }),
+    ...(tls.cert !== undefined && { cert: tls.cert }),
+    ...(tls.key !== undefined && { key: tls.key }),
+  });
+  // SNI and the certificate check use the upstream's own name, whatever Host the client sent.
+  return (connectOptions, callback) => connect({ ...connectOptions, servername: serverName }, callback);
+}

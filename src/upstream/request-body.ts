@@ -1,0 +1,180 @@
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import type { Clock } from '../http/clock.js';
+import { RequestBodyError } from './errors.js';
+
+/** How fast a request body must arrive (W3). Milliseconds and bytes per second. */
+export interface BodyPace {
+  /** Longest pause between two chunks. */
+  readonly idleTimeout: number;
+  /** Least average rate after `grace`, in bytes per second; 0: none. */
+  readonly minRate: number;
+  readonly grace: number;
+}
+
+/**
+ * A request body on its way from the client to the upstream, with back-pressure. It starts with what was already
+ * received, watches that the client keeps its pace, and never destroys the client's connection: an answer can still be
+ * sent when the upstream has given up.
+ */
+export class RequestStream extends Readable {
+  /** Called once when the client's side failed; set by whoever sends the body. */
+  onFailure: ((error: RequestBodyError) => void) | undefined;
+  /** Called with every chunk of the body, for hashing in passing (W10). */
+  readonly #observe: ((chunk: Buffer) => void) | undefined;
+  readonly #source: IncomingMessage;
+  readonly #clock: Clock;
+  readonly #pace: BodyPace;
+  readonly #startedAt: number;
+  #received = 0;
+  #progressAt: number;
+  #cancelTimer: (() => void) | undefined;
+
+  /**
+   * @param source the client's request, not flowing
+   * @param head chunks of the body that have been read from `source` already
+   * @param pace how fast the rest must arrive
+   * @param clock the source of time
+   * @param observe sees every chunk once, in order
+   */
+  constructor(
+    source: IncomingMessage,
+    head: readonly Buffer[],
+    pace: BodyPace,
+    clock: Clock,
+    observe?: (chunk: Buffer) => void,
+  ) {
+    super({ autoDestroy: true });
+    this.#source = source;
+    this.#clock = clock;
+    this.#pace = pace;
+    this.#observe = observe;
+    this.#startedAt = clock.now();
+    this.#progressAt = this.#startedAt;
+    for (const chunk of head) this.#take(chunk);
+    source.on('data', this.#onData);
+    source.on('end', this.#onEnd);
+    source.on('close', this.#onClose);
+    source.pause();
+    if (source.readableEnded) this.push(null);
+    else this.#watch();
+  }
+
+  override _read(): void {
+    this.#progressAt = this.#clock.now();
+    this.#source.resume();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#detach();
+    callback(error);
+  }
+
+  #take(chunk: Buffer): boolean {
+    this.#received += chunk.length;
+    this.#progressAt = this.#clock.now();
+    this.#observe?.(chunk);
+    return this.push(chunk);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (!this.#take(chunk)) this.#source.pause();
+  };
+
+  readonly #onEnd = (): void => {
+    this.#detach();
+    this.push(null);
+  };
+
+  readonly #onClose = (): void => {
+    if (this.#source.complete) return;
+    this.#fail(new RequestBodyError('aborted', 'the client went away before its request body was complete'));
+  };
+
+  #fail(error: RequestBodyError): void {
+    this.#detach();
+    this.onFailure?.(error);
+    this.destroy();
+  }
+
+  #watch(): void {
+    const { idleTimeout, minRate, grace } = this.#pace;
+    const next = minRate > 0 ? Math.min(idleTimeout, grace) : idleTimeout;
+    this.#cancelTimer = this.#clock.after(next, () => {
+      const now = this.#clock.now();
+      const elapsed = now - this.#startedAt;
+      // While the upstream does not take more the client is not to blame; its own deadline is the idle one.
+      const waitsForClient = !this.#source.isPaused();
+      if (now - this.#progressAt >= idleTimeout) {
+        this.#fail(new RequestBodyError('too-slow', `the request body made no progress for ${idleTimeout} ms`));
+      } else if (waitsForClient && minRate > 0 && elapsed >= grace && (this.#received * 1000) / elapsed < minRate) {
+        this.#fail(new RequestBodyError('too-slow', `the request body arrived at less than ${minRate} bytes a second`));
+      } else {
+        this.#watch();
+      }
+    });
+  }
+
+  #detach(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.#source.off('data', this.#onData);
+    this.#source.off('end', this.#onEnd);
+    this.#source.off('close', this.#onClose);
+  }
+}
+
+/** What receiving a body up to a limit gave. */
+export type Received =
+  | { readonly kind: 'whole'; readonly bytes: Buffer }
+  | { readonly kind: 'longer'; readonly chunks: readonly Buffer[] }
+  | { readonly kind: 'failed'; readonly error: RequestBodyError };
+
+/**
+ * Receives a request body up to a limit, so that no lease is held while a slow client sends (W3).
+ *
+ * @param source the client's request, not yet flowing
+ * @param limit bytes to hold at most; what is longer is left streaming, paused
+ * @param idleTimeout longest pause between two chunks, in milliseconds
+ * @returns the whole body, or the chunks of one that is longer, or why it failed
+ */
+export function receiveBody(
+  source: IncomingMessage,
+  limit: number,
+  idleTimeout: number,
+  clock: Clock,
+): Promise<Received> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    let progressAt = clock.now();
+    let cancelTimer: () => void;
+    const finish = (result: Received): void => {
+      cancelTimer();
+      source.off('data', onData).off('end', onEnd).off('close', onClose);
+      source.pause();
+      resolve(result);
+    };
+    const onData = (chunk: Buffer): void => {
+      chunks.push(chunk);
+      length += chunk.length;
+      progressAt = clock.now();
+      if (length > limit) finish({ kind: 'longer', chunks });
+    };
+    const onEnd = (): void =>
+      finish({ kind: 'whole', bytes: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks) });
+    const onClose = (): void =>
+      finish({ kind: 'failed', error: new RequestBodyError('aborted', 'the client went away during its request body') });
+    const watch = (delay: number): void => {
+      cancelTimer = clock.after(delay, () => {
+        const left = progressAt + idleTimeout - clock.now();
+        if (left > 0) return watch(left);
+        const message = `the request body made no progress for ${idleTimeout} ms`;
+        finish({ kind: 'failed', error: new RequestBodyError('too-slow', message) });
+      });
+    };
+    watch(idleTimeout);
+    source.on('data', onData).on('end', onEnd).on('close', onClose);
+    source.resume();
+  });
+}

@@ -1,0 +1,51 @@
+import t from 'tap';
+import { systemClock } from '../../src/http/clock.js';
+import { createMemoryStore } from '../../src/store/memory.js';
+import { createVirtualClock } from '../helpers/clock.js';
+import { storeContract } from './contract.js';
+
+storeContract('memory', async (options) => createMemoryStore(options));
+
+t.test('a lease or a mark of nothing is a mistake of the caller', async (t) => {
+  const store = createMemoryStore({ resources: 1, queue: 1, clock: createVirtualClock() });
+  await t.rejects(store.acquire({ keys: [], kind: 'shared', wait: 0, signal: undefined }), RangeError);
+  await t.rejects(store.touch([]), RangeError);
+});
+
+t.test('the virtual clock', async (t) => {
+  const clock = createVirtualClock(1000);
+  const fired: string[] = [];
+  clock.after(20, () => fired.push(`b ${Math.floor(clock.now())}`));
+  clock.after(10, () => {
+    fired.push(`a ${Math.floor(clock.now())}`);
+    clock.after(5, () => fired.push(`c ${Math.floor(clock.now())}`));
+  });
+  clock.after(20, () => fired.push(`d ${Math.floor(clock.now())}`));
+  const cancel = clock.after(1, () => fired.push('never'));
+  cancel();
+  clock.advance(9);
+  t.strictSame(fired, []);
+  clock.advance(50);
+  t.strictSame(fired, ['a 1010', 'c 1015', 'b 1020', 'd 1020']);
+  t.equal(clock.pending(), 0);
+  const readings = Array.from({ length: 100 }, () => clock.now());
+  t.ok(readings.every((reading, index) => index === 0 || reading > (readings[index - 1] ?? Number.NaN)));
+});
+
+t.test('the clock of the process', async (t) => {
+  const readings = Array.from({ length: 10_000 }, () => systemClock.now());
+  t.ok(readings.every((reading, index) => index === 0 || reading > (readings[index - 1] ?? Number.NaN)));
+  t.ok(Math.abs(systemClock.now() - Date.now()) < 60_000, 'it tells the time');
+  const cancelled: string[] = [];
+  const cancel = systemClock.after(0, () => cancelled.push('fired'));
+  systemClock.after(2 ** 40, () => cancelled.push('fired at once'))();
+  cancel();
+  await new Promise<void>((resolve) => {
+    const keepAlive = setTimeout(() => t.fail('never fired'), 10_000);
+    systemClock.after(1, () => {
+      clearTimeout(keepAlive);
+      resolve();
+    });
+  });
+  t.strictSame(cancelled, []);
+});
