@@ -98,11 +98,14 @@ async function health(admin: Config['admin'], complain: (line: string) => void):
       complain(`health: ${reason}`);
       resolve(1);
     };
-    const asked = request({ ...endpoint(admin), path: '/healthz', timeout: healthTimeout, agent: false }, (response) => {
-      response.resume();
-      if (response.statusCode === 200) resolve(0);
-      else fail(`/healthz answered ${response.statusCode}`);
-    });
+    const asked = request(
+      { ...endpoint(admin), path: '/healthz', timeout: healthTimeout, agent: false },
+      (response) => {
+        response.resume();
+        if (response.statusCode === 200) resolve(0);
+        else fail(`/healthz answered ${response.statusCode}`);
+      },
+    );
     asked.on('timeout', () => asked.destroy(new Error(`no answer within ${healthTimeout} ms`)));
     asked.on('error', (error) => fail(error.message));
     asked.end();

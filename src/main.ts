@@ -5,7 +5,9 @@ import { run } from './cli.js';
 
 /** The only file that touches the process: arguments, environment, streams, signals, exit status. */
 
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
 
 try {
   const status = await run({

@@ -99,7 +99,10 @@ export async function createServer({ config, logger, version, clock = systemCloc
       const adminAddress = config.admin === 'off' ? 'off' : await listenAdmin(config.admin);
       state = 'serving';
       logger.info({ listen, admin: adminAddress, upstream: config.upstream, version }, `listening on ${listen}`);
-      logger.info({ policy: config.policy, routes: config.routes.length, store: 'memory', scope }, `guarding: ${scope}`);
+      logger.info(
+        { policy: config.policy, routes: config.routes.length, store: 'memory', scope },
+        `guarding: ${scope}`,
+      );
       for (const { path, by } of locator.unreachable) logger.warn({ path, by }, 'this route can never be reached');
       return { listen, admin: adminAddress };
     },

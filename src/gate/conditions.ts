@@ -55,6 +55,17 @@ export function planRead(raw: RawHeaders, conditions: Preconditions, validator: 
   return { rawHeaders, evaluates };
 }
 
+/**
+ * The conditions of a read as the gate evaluates them: a weak tag of the upstream's own matches nothing, so that the
+ * client gets a 200 with a usable tag instead of a 304 that keeps a useless one alive (R1).
+ */
+export function usefulConditions(conditions: Preconditions): Preconditions {
+  const { ifNoneMatch } = conditions;
+  if (ifNoneMatch.kind !== 'tags') return conditions;
+  const tags = ifNoneMatch.tags.filter((tag) => !isWeak(tag) || isSynthetic(tag.slice(2)));
+  return { ...conditions, ifNoneMatch: { kind: 'tags', tags } };
+}
+
 /** The fields of a read without any condition or range: what tells the current representation for certain. */
 export function withoutConditions(raw: RawHeaders): string[] {
   return withoutFields(raw, everyReadCondition);
@@ -88,7 +99,9 @@ export function conditionsForWrite(
   let fields = [...raw];
   if (ifMatch.kind === 'tags' && ifMatch.tags.some(isSynthetic)) {
     fields = withoutFields(fields, new Set(['if-match', 'if-unmodified-since']));
-    const natives = verdict.bySynthetic ? [verdict.observation.native] : ifMatch.tags.filter((tag) => !isSynthetic(tag));
+    const natives = verdict.bySynthetic
+      ? [verdict.observation.native]
+      : ifMatch.tags.filter((tag) => !isSynthetic(tag));
     const value = natives.filter((tag) => tag !== undefined).join(', ');
     if (value !== '') fields.push('If-Match', value);
   }

@@ -142,7 +142,10 @@ function canTell(conditions: Preconditions, known: Observation, nativesAllowed: 
 
 /** All tags that a request names, weak ones without their prefix. */
 export function namedTags({ ifMatch, ifNoneMatch }: Preconditions): string[] {
-  const tags = [...(ifMatch.kind === 'tags' ? ifMatch.tags : []), ...(ifNoneMatch.kind === 'tags' ? ifNoneMatch.tags : [])];
+  const tags = [
+    ...(ifMatch.kind === 'tags' ? ifMatch.tags : []),
+    ...(ifNoneMatch.kind === 'tags' ? ifNoneMatch.tags : []),
+  ];
   return tags.map((tag) => (isWeak(tag) ? tag.slice(2) : tag));
 }
 

@@ -104,7 +104,8 @@ async function decideByProbe(
   const options = probeOptions(passage, knowledge, needs.view);
   const result = await probe(passage, options);
   const decision = fromProbe(passage, result, false);
-  if (result.kind !== 'observation' || judge(method, conditions, result.observation).kind === 'forward') return decision;
+  if (result.kind !== 'observation' || judge(method, conditions, result.observation).kind === 'forward')
+    return decision;
   // The tag may be that of another representation of this URL: it is asked for once before it is refused (W4).
   const issued = issuedFor(conditions, knowledge, needs);
   if (issued === undefined) return decision;
@@ -153,7 +154,13 @@ function untellable(passage: Passage, reason: string): Decision {
   const next = bound
     ? 'Ask the operator to set policy.probe.headers for this route, so that the version can be read.'
     : 'Ask the operator which version this resource has (policy.validator); repeating the request cannot help.';
-  const details: ProblemDetails = { detail: reason, next, ...leading(passage), decidedBy: 'probe', outcome: 'not-sent' };
+  const details: ProblemDetails = {
+    detail: reason,
+    next,
+    ...leading(passage),
+    decidedBy: 'probe',
+    outcome: 'not-sent',
+  };
   return { kind: 'refuse', name: 'version-unknown', details };
 }
 

@@ -158,11 +158,15 @@ function made(exchange: Exchange, record: DecisionRecord, name: ProblemName, det
   record.decision = name;
   record.status = problemStatus(name);
   record.decidedBy = 'policy';
-  return problemAnswer(name, { ...details, decidedBy: 'policy' }, {
-    requestId: exchange.requestId,
-    path: record.path,
-    accept: fieldLine(exchange.rawHeaders, 'accept'),
-  });
+  return problemAnswer(
+    name,
+    { ...details, decidedBy: 'policy' },
+    {
+      requestId: exchange.requestId,
+      path: record.path,
+      accept: fieldLine(exchange.rawHeaders, 'accept'),
+    },
+  );
 }
 
 function aboutTheGate(record: DecisionRecord): Answer {

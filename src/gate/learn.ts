@@ -2,8 +2,8 @@ import { fieldLine } from '../http/fields.js';
 import type { Selecting } from '../http/selecting.js';
 import type { Observation, Outcome } from '../store/store.js';
 import type { ResponseHead } from '../upstream/call.js';
-import { usableNative } from '../version/trust.js';
 import { syntheticTag } from '../version/tag.js';
+import { usableNative } from '../version/trust.js';
 import type { Validator } from './settings.js';
 
 /** What is known about a read whose answer may become an observation. */

@@ -8,8 +8,8 @@ import type { Target } from '../resource/target.js';
 import type { Store } from '../store/store.js';
 import type { Call } from '../upstream/call.js';
 import type { SendableBody, Upstream } from '../upstream/forward.js';
-import type { HoldBudget } from '../upstream/represent.js';
 import type { Hashing } from '../upstream/probe.js';
+import type { HoldBudget } from '../upstream/represent.js';
 import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
 import type { Answer, Exchange } from './exchange.js';
 import type { DecisionRecord, Observer } from './outcome.js';
@@ -42,7 +42,12 @@ export interface GateParts {
   /** The key of a resource that an answer names, where it is one of this upstream's (W10). */
   readonly keyOf: (reference: string, target: Target, host: string) => string | undefined;
   /** Who asks (I2). */
-  readonly identify: (raw: RawHeaders, host: string, credentials: 'auto' | readonly string[], query?: string) => Identity;
+  readonly identify: (
+    raw: RawHeaders,
+    host: string,
+    credentials: 'auto' | readonly string[],
+    query?: string,
+  ) => Identity;
   /** The selecting fields of a request, given the answer's Vary (I2). */
   readonly select: (raw: RawHeaders, vary: string | undefined) => Selecting;
   /** The fields of a request as they go upstream: Host, X-Forwarded-*, X-Request-Id, Via. */

@@ -1,11 +1,11 @@
+import { fieldLine, type RawHeaders } from '../http/fields.js';
 import { evaluate } from '../http/preconditions.js';
 import type { Observation, ReadStart } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
-import { discard, holdBack, mayHold } from '../upstream/represent.js';
 import { readRepresentation } from '../upstream/probe.js';
+import { discard, holdBack, mayHold } from '../upstream/represent.js';
 import { hashRepresentation, headerVersionHash } from '../version/tag.js';
-import { fieldLine, type RawHeaders } from '../http/fields.js';
-import { planRead, withoutConditions } from './conditions.js';
+import { planRead, usefulConditions, withoutConditions } from './conditions.js';
 import { asCurrent } from './decide.js';
 import type { Answer } from './exchange.js';
 import { isCached, nativeTag, observationOf } from './learn.js';
@@ -44,12 +44,7 @@ export async function read(passage: Passage): Promise<Answer> {
   return passage.method === 'HEAD' ? answerHead(passage, reading) : answerGet(passage, reading);
 }
 
-async function readOnce(
-  passage: Passage,
-  start: ReadStart,
-  fields: RawHeaders,
-  evaluates: boolean,
-): Promise<Reading> {
+async function readOnce(passage: Passage, start: ReadStart, fields: RawHeaders, evaluates: boolean): Promise<Reading> {
   const { parts, record } = passage;
   const sentAt = parts.clock.now();
   const call = send(passage, fields);
@@ -90,7 +85,13 @@ async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
   if (known.told) {
     const observation = await learn(passage, reading, known.hash);
     const tag = known.hash === undefined ? 'keep' : { etag: observation.etag };
-    return conclude(passage, reading, observation, () => relay(passage, head, call, tag), () => discard(call));
+    return conclude(
+      passage,
+      reading,
+      observation,
+      () => relay(passage, head, call, tag),
+      () => discard(call),
+    );
   }
   const { hashBody, holdTime } = parts.limits;
   if (!mayHold(head, hashBody)) return relay(passage, head, call, { etag: undefined });
@@ -116,7 +117,13 @@ async function answerHead(passage: Passage, reading: Reading): Promise<Answer> {
   if (known.told) {
     const observation = await learn(passage, reading, known.hash);
     const tag = known.hash === undefined ? 'keep' : { etag: observation.etag };
-    return conclude(passage, reading, observation, () => relay(passage, head, call, tag), () => discard(call));
+    return conclude(
+      passage,
+      reading,
+      observation,
+      () => relay(passage, head, call, tag),
+      () => discard(call),
+    );
   }
   const whole = await readWhole(passage, reading);
   if (whole === undefined) return relay(passage, head, call, { etag: undefined });
@@ -208,7 +215,7 @@ function conclude(
   drop: () => void,
 ): Answer {
   if (!evaluates) return whole();
-  const evaluation = evaluate(passage.method, passage.conditions, asCurrent(observation));
+  const evaluation = evaluate(passage.method, usefulConditions(passage.conditions), asCurrent(observation));
   if (evaluation.result === 'proceed') return whole();
   drop();
   if (evaluation.result === 'not-modified') return notModified(passage, head, { etag: observation.etag });

@@ -1,5 +1,5 @@
-import { fieldLine } from '../http/fields.js';
 import { overrideFields } from '../headers/override.js';
+import { fieldLine } from '../http/fields.js';
 import { viewId } from '../resource/identity.js';
 import { selectsSame } from '../resource/selecting.js';
 import type { Observation } from '../store/store.js';

@@ -29,15 +29,21 @@ export function deliver(
   };
   if (response.destroyed || response.closed) {
     if (isStream(body)) body.abort();
-    return over();
+    over();
+    return;
   }
   response.once('close', over);
-  const rawHeaders = closes || answer.close === true ? [...answer.rawHeaders, 'Connection', 'close'] : answer.rawHeaders;
+  const rawHeaders =
+    closes || answer.close === true ? [...answer.rawHeaders, 'Connection', 'close'] : answer.rawHeaders;
   writeHead(response, answer, rawHeaders);
   response.once('finish', () => drain(request, clock));
-  if (isStream(body)) return stream(body, response, hasNoBody(request.method, answer.status));
+  const hasNone = hasNoBody(request.method, answer.status);
+  if (isStream(body)) {
+    stream(body, response, hasNone);
+    return;
+  }
   if (answer.trailers !== undefined && answer.trailers.length > 0) response.addTrailers(pairs(answer.trailers));
-  if (hasNoBody(request.method, answer.status)) response.end();
+  if (hasNone) response.end();
   else response.end(body);
 }
 

@@ -2,9 +2,9 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import httpProxy from '@fastify/http-proxy';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { problemAnswer } from '../gate/answers.js';
 import type { Gate } from '../gate/gate.js';
 import type { Clock } from '../http/clock.js';
-import { problemAnswer } from '../gate/answers.js';
 import { deliver } from './deliver.js';
 import { requestIdOf, ServerExchange } from './exchange.js';
 

@@ -48,8 +48,15 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const histogram = (name: string, help: string) => new Histogram({ name, help, buckets: seconds, registers });
   const leaseWait = histogram('ifmatch_lease_wait_seconds', 'How long guarded writes queued for their resource.');
   const upstream = histogram('ifmatch_upstream_duration_seconds', 'From forwarding a request to its response head.');
-  const overhead = histogram('ifmatch_overhead_seconds', 'Time of a request that was not spent waiting for the upstream.');
-  const storeErrors = new Counter({ name: 'ifmatch_store_errors_total', help: 'Failed steps of the store.', registers });
+  const overhead = histogram(
+    'ifmatch_overhead_seconds',
+    'Time of a request that was not spent waiting for the upstream.',
+  );
+  const storeErrors = new Counter({
+    name: 'ifmatch_store_errors_total',
+    help: 'Failed steps of the store.',
+    registers,
+  });
   storeErrors.inc(0);
   const gauge = (name: string, help: string, value: (stats: StoreStats) => number) =>
     new Gauge({

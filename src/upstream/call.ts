@@ -104,7 +104,10 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 
   consume(consumer: BodyConsumer): void {
     this.#consumer = consumer;
-    if (this.#failure !== undefined) return consumer.error(this.#failure);
+    if (this.#failure !== undefined) {
+      consumer.error(this.#failure);
+      return;
+    }
     const chunks = this.#chunks;
     this.#chunks = [];
     this.#buffered = 0;
@@ -134,7 +137,10 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 
   onConnect(abort: (error?: Error) => void): void {
     this.#abortDispatch = abort;
-    if (this.#failure !== undefined) return abort(this.#failure);
+    if (this.#failure !== undefined) {
+      abort(this.#failure);
+      return;
+    }
     this.#connected = true;
     this.#setPhase('sending');
   }

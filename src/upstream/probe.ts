@@ -123,7 +123,9 @@ export function readRepresentation(
       error(error) {
         cancelTimer();
         hasher.destroy();
-        reject(error instanceof UpstreamError ? error : new UpstreamError('http_response_incomplete', error.message, true));
+        reject(
+          error instanceof UpstreamError ? error : new UpstreamError('http_response_incomplete', error.message, true),
+        );
       },
     });
   });

@@ -116,7 +116,10 @@ class Holder implements BodyConsumer, ResponseBody {
   }
 
   end(last: Buffer | undefined, trailers: readonly string[]): void {
-    if (this.#consumer !== undefined) return this.#consumer.end(last, trailers);
+    if (this.#consumer !== undefined) {
+      this.#consumer.end(last, trailers);
+      return;
+    }
     if (last !== undefined) this.data(last);
     this.#ended = { trailers };
     if (!this.#holding) return;
@@ -127,7 +130,10 @@ class Holder implements BodyConsumer, ResponseBody {
   }
 
   error(error: Error): void {
-    if (this.#consumer !== undefined) return this.#consumer.error(error);
+    if (this.#consumer !== undefined) {
+      this.#consumer.error(error);
+      return;
+    }
     this.#failure = error;
     if (!this.#holding) return;
     this.#stopHolding();

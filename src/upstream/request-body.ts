@@ -164,7 +164,10 @@ export function receiveBody(
     const onEnd = (): void =>
       finish({ kind: 'whole', bytes: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks) });
     const onClose = (): void =>
-      finish({ kind: 'failed', error: new RequestBodyError('aborted', 'the client went away during its request body') });
+      finish({
+        kind: 'failed',
+        error: new RequestBodyError('aborted', 'the client went away during its request body'),
+      });
     const watch = (delay: number): void => {
       cancelTimer = clock.after(delay, () => {
         const left = progressAt + idleTimeout - clock.now();

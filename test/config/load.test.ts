@@ -175,7 +175,7 @@ const inFile: readonly (readonly [file: string, ...errors: string[]])[] = [
   ],
   [
     'routes:\n  - { path: /d/:id, invalidates: [/e/:x] }',
-    'x.yaml:3:35: routes[0].invalidates[0]: "/e/:x" has :x, which the route\'s path does not have; write only what /d/:id has',
+    'x.yaml:3:35: routes[0].invalidates[0]: "/e/:x" has a :name or * that the route\'s path does not have; write only what is in that',
   ],
   [
     'listen: 8412',

@@ -137,7 +137,7 @@ function read(
   response: ServerResponse,
   found: Document | undefined,
   conditional: boolean,
-): void {
+): unknown {
   if (!found) return end(response, 404);
   if (found.etag !== undefined) response.setHeader('ETag', found.etag);
   if (found.lastModified !== undefined) response.setHeader('Last-Modified', found.lastModified);
@@ -147,7 +147,7 @@ function read(
     'Content-Type': found.contentType ?? 'text/plain',
     'Content-Length': Buffer.byteLength(found.body),
   });
-  response.end(request.method === 'HEAD' ? undefined : found.body);
+  return response.end(request.method === 'HEAD' ? undefined : found.body);
 }
 
 /** As simple backends do it: lists split at every comma, dates as `Date.parse` reads them. */

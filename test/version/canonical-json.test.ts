@@ -109,6 +109,7 @@ t.test('canonicalValueAt gives the value that is the version', async (t) => {
     ['a time in nanoseconds, exactly', '{"v": 1700000000123456789}', '/v', '1700000000123456789'],
     ['absent', '{"v": 1}', '/w', undefined],
     ['null says that there is no version', '{"v": null}', '/v', undefined],
+    ['inherited', '{"v": 1}', '/toString', undefined],
     ['below a scalar', '{"v": "abc"}', '/v/length', undefined],
     ['no JSON', 'v', '/v', undefined],
     ['no pointer', '{"v": 1}', 'v', undefined],
