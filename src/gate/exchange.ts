@@ -39,6 +39,8 @@ export interface Answer {
   readonly trailers?: readonly string[];
   /** Called once the answer has been delivered, or could not be. */
   readonly release?: (() => void) | undefined;
+  /** The upstream is not to be interrupted, even if the client goes away: it is carrying out a write (W15). */
+  readonly runsOn?: boolean;
   /** The client's connection cannot be used again: its request body was not wanted (W13). */
   readonly close?: boolean;
 }

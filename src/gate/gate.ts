@@ -1,5 +1,5 @@
 import { methodOverride, withoutMethodParameter } from '../headers/override.js';
-import { endToEnd, fieldLine, firstValue, withoutFields } from '../http/fields.js';
+import { endToEnd, fieldLine, fieldValues, firstValue, withoutFields } from '../http/fields.js';
 import { parsePreconditions } from '../http/preconditions.js';
 import { parseTarget, type Target } from '../resource/target.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
@@ -9,12 +9,9 @@ import type { Answer, Exchange } from './exchange.js';
 import { type DecisionRecord, newRecord } from './outcome.js';
 import { type GateParts, type Passage, refuse, send } from './passage.js';
 import { read } from './read.js';
-import { relay, upstreamProblem } from './relay.js';
+import { relay, safeMethods, upstreamProblem } from './relay.js';
 import { passUnguarded } from './unguarded.js';
 import { write } from './write.js';
-
-/** Methods that ask for nothing to be changed (RFC 9110 9.2.1, WebDAV's and QUERY among them). */
-const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY']);
 
 /** The gate: answers one request at a time, any number of them side by side. */
 export interface Gate {
@@ -38,6 +35,7 @@ export function createGate(parts: GateParts): Gate {
       };
       try {
         const answer = await route(parts, exchange, record);
+        if (answer === undefined) record.decision = 'client-gone';
         return { answer: answer && withRequestId(answer, exchange), done };
       } catch (error) {
         record.error = (error as Error).stack ?? String(error);
@@ -60,14 +58,18 @@ async function route(parts: GateParts, exchange: Exchange, record: DecisionRecor
     return made(exchange, record, 'ambiguous-target', { detail: parsed.reason, next, close: true });
   }
   // RFC 9110 9.3.7: `*` asks about the server that it reaches, which is the gate.
-  if (parsed.kind === 'asterisk') return aboutTheGate(record);
+  if (parsed.kind === 'asterisk') return aboutTheGate(exchange, record);
   const passage = enter(parts, exchange, record, parsed.target);
   if ('answer' in passage) return passage.answer;
 
   const { method, resource, conditions } = passage;
   const { policy } = resource;
   if (policy.guard === 'off') return pass(passage);
-  if (safeMethods.has(method)) return method === 'GET' || method === 'HEAD' ? readOrFail(passage) : pass(passage);
+  if (safeMethods.has(method)) {
+    // What a GET with a body is answered depends on that body: it is nobody's representation of the URL.
+    const reads = (method === 'GET' || method === 'HEAD') && exchange.body === undefined;
+    return reads ? readOrFail(passage) : pass(passage);
+  }
   const isConditional =
     conditions.ifMatch.kind !== 'absent' ||
     conditions.ifNoneMatch.kind !== 'absent' ||
@@ -86,6 +88,11 @@ function enter(
   target: Target,
 ): Passage | { readonly answer: Answer } {
   const fields = withoutFields(endToEnd(exchange.rawHeaders, 'request'), notForwarded);
+  const malformed = malformation(exchange, fieldValues(fields, 'host').length);
+  if (malformed !== undefined) {
+    const details = { detail: malformed, next: 'Correct the request and send it again.', close: true };
+    return { answer: made(exchange, record, 'malformed-request', details) };
+  }
   const override = methodOverride(fields, target.query);
   if (override.kind === 'conflict') {
     const detail = `The request names more than one method to be taken for: ${override.methods.join(', ')}.`;
@@ -100,6 +107,13 @@ function enter(
   record.method = method;
   const conditions = parsePreconditions(fields, exchange.arrivedAt);
   return { parts, exchange, record, target, readTarget, host, method, fields, conditions, resource };
+}
+
+/** What servers could read differently before they come to the target (RFC 9112 2.3, 3.2). */
+function malformation({ httpVersion }: Exchange, hosts: number): string | undefined {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return `The request is of HTTP/${httpVersion}, not HTTP/1.1.`;
+  if (hosts > 1) return 'The request has more than one Host field.';
+  return hosts === 0 && httpVersion === '1.1' ? 'The request has no Host field.' : undefined;
 }
 
 /** What the gate answers itself (W13) and does not pass on. */
@@ -169,7 +183,11 @@ function made(exchange: Exchange, record: DecisionRecord, name: ProblemName, det
   );
 }
 
-function aboutTheGate(record: DecisionRecord): Answer {
+function aboutTheGate(exchange: Exchange, record: DecisionRecord): Answer {
+  if (exchange.method !== 'OPTIONS') {
+    const details = { detail: 'Only OPTIONS has the target "*".', next: 'Name a path.', close: true };
+    return made(exchange, record, 'ambiguous-target', details);
+  }
   record.kind = 'made';
   record.status = 204;
   return { status: 204, statusText: undefined, rawHeaders: [], body: undefined };

@@ -8,6 +8,11 @@ import { type Passage, refuse } from './passage.js';
 /** What becomes of the ETag of an upstream's answer: it stays, or this tag takes its place (undefined: none). */
 export type TagChange = 'keep' | { readonly etag: string | undefined };
 
+/** Methods that ask for nothing to be changed (RFC 9110 9.2.1; WebDAV's and QUERY among them). */
+export const safeMethods: ReadonlySet<string> = new Set([
+  ...['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY'],
+]);
+
 const gateOwned = new Set(['x-request-id']);
 
 /** Fields that describe a body or only make sense with one; a 304 carries none of them (RFC 9110 15.4.5). */
@@ -29,6 +34,7 @@ export function relay(passage: Passage, head: ResponseHead, body: Answer['body']
     statusText: head.statusText,
     rawHeaders: relayedFields(passage, head, tag),
     body,
+    runsOn: !safeMethods.has(passage.method),
   };
 }
 

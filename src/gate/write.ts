@@ -92,10 +92,10 @@ async function decideUnmoved(passage: Passage, lease: Acquired): Promise<Decisio
   const { parts } = passage;
   let since: number | undefined;
   for (let attempt = 1; attempt <= decisionsAtMost; attempt += 1) {
-    const begun = since ?? parts.clock.now();
     const decision = await decide(passage, since === undefined ? lease.knowledge : [], since);
     // The store's answer and the first byte upstream are one step: nothing else runs between them in this process.
-    if (decision.kind !== 'forward' || parts.store.movedSince(lease.token, begun) !== true) return decision;
+    if (decision.kind !== 'forward' || parts.store.movedSince(lease.token, since ?? lease.since) !== true)
+      return decision;
     since = parts.clock.now();
   }
   const detail = 'Other requests changed the resource again and again while this one was being decided.';

@@ -39,7 +39,7 @@ export function deliver(
   response.once('finish', () => drain(request, clock));
   const hasNone = hasNoBody(request.method, answer.status);
   if (isStream(body)) {
-    stream(body, response, hasNone);
+    stream(body, response, hasNone, answer.runsOn === true);
     return;
   }
   if (answer.trailers !== undefined && answer.trailers.length > 0) response.addTrailers(pairs(answer.trailers));
@@ -60,7 +60,7 @@ function hasNoBody(method: string | undefined, status: number): boolean {
   return method === 'HEAD' || status === 204 || status === 304;
 }
 
-function stream(body: ResponseBody, response: ServerResponse, hasNone: boolean): void {
+function stream(body: ResponseBody, response: ServerResponse, hasNone: boolean, runsOn: boolean): void {
   if (hasNone) {
     response.end();
     discard(body);
@@ -68,10 +68,13 @@ function stream(body: ResponseBody, response: ServerResponse, hasNone: boolean):
   }
   response.on('drain', () => body.resume());
   response.once('close', () => {
-    if (!response.writableFinished) body.abort();
+    if (response.writableFinished) return;
+    // W15: nobody reads the answer of a write any more, but the upstream may still be at it.
+    if (runsOn) body.resume();
+    else body.abort();
   });
   body.consume({
-    data: (chunk) => response.write(chunk),
+    data: (chunk) => response.destroyed || response.write(chunk),
     end(last, trailers) {
       if (trailers.length > 0) response.addTrailers(pairs(trailers));
       response.end(last);

@@ -1,12 +1,12 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import httpProxy from '@fastify/http-proxy';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { problemAnswer } from '../gate/answers.js';
 import type { Gate } from '../gate/gate.js';
 import type { Clock } from '../http/clock.js';
+import { createUnreadable, type Unreadable } from './client-error.js';
 import { deliver } from './deliver.js';
-import { requestIdOf, ServerExchange } from './exchange.js';
+import { ServerExchange } from './exchange.js';
 
 /** Where to listen. */
 export type ListenAddress =
@@ -45,7 +45,8 @@ const bodyless = new Set(['GET', 'HEAD', 'TRACE']);
  * for every request: the request-target is the gate's to read (I3, I6), byte for byte.
  */
 export async function createListener(options: ListenerOptions): Promise<Listener> {
-  const app = createApp(options);
+  const unreadable = createUnreadable(options.clock);
+  const app = createApp(options, unreadable);
   const methods = http.METHODS.filter((method) => method !== 'CONNECT');
   for (const method of methods) {
     if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: !bodyless.has(method) });
@@ -56,6 +57,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   async function handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { raw } = request;
     reply.hijack();
+    unreadable.track(raw, reply.raw);
     const facts = {
       requestTarget: (raw as IncomingMessage & { originalUrl?: string }).originalUrl ?? '',
       remoteAddress: request.ip,
@@ -92,7 +94,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   };
 }
 
-function createApp(options: ListenerOptions): FastifyInstance {
+function createApp(options: ListenerOptions, unreadable: Unreadable): FastifyInstance {
   const settings = {
     logger: false as const,
     rewriteUrl: () => '/',
@@ -103,42 +105,12 @@ function createApp(options: ListenerOptions): FastifyInstance {
     requestTimeout: 0,
     bodyLimit: Number.MAX_SAFE_INTEGER,
     trustProxy: Array.isArray(options.trustProxy) ? [...options.trustProxy] : options.trustProxy === true,
-    clientErrorHandler,
+    clientErrorHandler: unreadable.refuse,
   };
-  const serverOptions = { maxHeaderSize: options.maxHeaderSize };
+  // A missing Host is the gate's to refuse: Node would do it without a word of why.
+  const serverOptions = { maxHeaderSize: options.maxHeaderSize, requireHostHeader: false };
   if (options.tls === undefined) return fastify({ ...settings, http: serverOptions });
   return fastify({ ...settings, https: { ...serverOptions, ...options.tls } }) as unknown as FastifyInstance;
-}
-
-const refusedByParser: Readonly<Record<string, keyof typeof parserDetails>> = {
-  HPE_HEADER_OVERFLOW: 'request-head-too-large',
-  ERR_HTTP_REQUEST_TIMEOUT: 'slow-request',
-};
-
-const parserDetails = {
-  'malformed-request': 'The request cannot be read as HTTP/1.1.',
-  'request-head-too-large': 'The request head is longer than limits.header allows.',
-  'slow-request': 'The request head did not arrive in time.',
-} as const;
-
-/** What Node's parser refuses gets an answer that says so, with an id like any other (A3). */
-function clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (!socket.writable || socket.bytesWritten > 0) {
-    socket.destroy();
-    return;
-  }
-  const name = refusedByParser[error.code ?? ''] ?? 'malformed-request';
-  const requestId = requestIdOf([]);
-  const { status, rawHeaders, body } = problemAnswer(
-    name,
-    { detail: parserDetails[name], next: 'Correct the request and send it again.', decidedBy: 'policy' },
-    { requestId, path: '', accept: undefined },
-  );
-  const lines = [`HTTP/1.1 ${status} ${http.STATUS_CODES[status]}`];
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    lines.push(`${rawHeaders[index]}: ${rawHeaders[index + 1]}`);
-  }
-  socket.end(`${[...lines, `X-Request-Id: ${requestId}`, 'Connection: close'].join('\r\n')}\r\n\r\n${String(body)}`);
 }
 
 function addressText(bound: AddressInfo | string | null, configured: ListenAddress): string {

@@ -189,9 +189,10 @@ class MemoryStore implements Store {
 
   #acquired(lease: Lease, first: string): Acquired {
     const token: Token = { keys: lease.keys };
-    this.#held.set(token, { keys: lease.keys, first, lease, since: this.#clock.now() });
+    const since = this.#clock.now();
+    this.#held.set(token, { keys: lease.keys, first, lease, since });
     const { epoch, views } = this.#versions.read(first);
-    return { kind: 'acquired', token, epoch, knowledge: views };
+    return { kind: 'acquired', token, since, epoch, knowledge: views };
   }
 
   #isDoubtful(key: string): boolean {

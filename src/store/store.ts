@@ -47,6 +47,8 @@ export interface AcquireRequest {
 export interface Acquired {
   readonly kind: 'acquired';
   readonly token: Token;
+  /** `Clock.now()` when the lease was given. */
+  readonly since: number;
   /** Epoch and knowledge of the first key at the moment when the lease was given. */
   readonly epoch: number;
   readonly knowledge: readonly Observation[];

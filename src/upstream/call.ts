@@ -130,8 +130,8 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     this.#fail(new UpstreamError('connection_terminated', 'the gate gave the request up', this.#connected));
   }
 
-  /** Ends the call because the client's body failed. */
-  failRequestBody(error: RequestBodyError): void {
+  /** Ends the call because the request body cannot be sent to its end. */
+  failRequestBody(error: RequestBodyError | UpstreamError): void {
     this.#fail(error);
   }
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Clock } from '../http/clock.js';
-import { RequestBodyError } from './errors.js';
+import { RequestBodyError, UpstreamError } from './errors.js';
 
 /** How fast a request body must arrive (W3). Milliseconds and bytes per second. */
 export interface BodyPace {
@@ -18,8 +18,8 @@ export interface BodyPace {
  * sent when the upstream has given up.
  */
 export class RequestStream extends Readable {
-  /** Called once when the client's side failed; set by whoever sends the body. */
-  onFailure: ((error: RequestBodyError) => void) | undefined;
+  /** Called once when the body cannot be sent to its end; set by whoever sends it. */
+  onFailure: ((error: RequestBodyError | UpstreamError) => void) | undefined;
   /** Called with every chunk of the body, for hashing in passing (W10). */
   readonly #observe: ((chunk: Buffer) => void) | undefined;
   readonly #source: IncomingMessage;
@@ -87,11 +87,11 @@ export class RequestStream extends Readable {
   };
 
   readonly #onClose = (): void => {
-    if (this.#source.complete) return;
+    // What the client sent before it went away, but nobody has taken yet, is lost with its connection.
     this.#fail(new RequestBodyError('aborted', 'the client went away before its request body was complete'));
   };
 
-  #fail(error: RequestBodyError): void {
+  #fail(error: RequestBodyError | UpstreamError): void {
     this.#detach();
     this.onFailure?.(error);
     this.destroy();
@@ -103,9 +103,12 @@ export class RequestStream extends Readable {
     this.#cancelTimer = this.#clock.after(next, () => {
       const now = this.#clock.now();
       const elapsed = now - this.#startedAt;
-      // While the upstream does not take more the client is not to blame; its own deadline is the idle one.
+      // While the upstream does not take more, the client is not to blame.
       const waitsForClient = !this.#source.isPaused();
-      if (now - this.#progressAt >= idleTimeout) {
+      if (now - this.#progressAt >= idleTimeout && !waitsForClient) {
+        const message = `the upstream took nothing of the request body for ${idleTimeout} ms`;
+        this.#fail(new UpstreamError('connection_write_timeout', message, true));
+      } else if (now - this.#progressAt >= idleTimeout) {
         this.#fail(new RequestBodyError('too-slow', `the request body made no progress for ${idleTimeout} ms`));
       } else if (waitsForClient && minRate > 0 && elapsed >= grace && (this.#received * 1000) / elapsed < minRate) {
         this.#fail(new RequestBodyError('too-slow', `the request body arrived at less than ${minRate} bytes a second`));

@@ -64,10 +64,12 @@ const leaseCases: Cases = {
     t.equal((await acquire(store, ['exclusive-exclusive'], { wait: 0 })).kind, 'acquired', 'free after settle');
   },
 
-  'a lease comes with epoch and knowledge of the first key as it was named': async ({ t, store, seen }) => {
+  'a lease comes with epoch and knowledge of the first key as it was named': async ({ t, store, clock, seen }) => {
     await observeNow(store, 'z', seen('1'));
     const { epoch } = await store.epoch('z');
-    const { token, ...given } = await acquired(store, ['z', 'a', 'z']);
+    const asked = clock.now();
+    const { token, since, ...given } = await acquired(store, ['z', 'a', 'z']);
+    t.ok(asked < since && since < clock.now(), 'and with the time when it was given');
     t.strictSame(given, { kind: 'acquired', epoch, knowledge: (await store.epoch('z')).knowledge });
     t.equal(given.knowledge[0]?.hash, '1');
     t.strictSame([...token.keys].sort(), ['a', 'z'], 'a key that is named twice is leased once');

@@ -1,0 +1,115 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Owner } from './backend.js';
+
+/** Debian keeps it where the PATH of ordinary users does not look. */
+const program = ['nginx', '/usr/sbin/nginx'].find((path) => spawnSync(path, ['-v']).error === undefined);
+
+const advice = 'nginx with its DAV module is missing: apt-get install nginx-light libnginx-mod-http-dav-ext';
+
+/** How often another port is tried, where somebody else took the one that was found free. */
+const portsTried = 5;
+
+interface MayLackNginx {
+  skip(message: string): unknown;
+  fail(message: string): unknown;
+}
+
+/** Whether nginx is installed. Where it is not, says so: a skipped test, or under `CI=true` a failed one. */
+export function hasNginx(t: MayLackNginx): boolean {
+  if (program !== undefined) return true;
+  if (process.env.CI === 'true') t.fail(advice);
+  else t.skip(advice);
+  return false;
+}
+
+/**
+ * Starts nginx as a WebDAV server of an empty directory, with a prefix of its own, on a free loopback port; it is
+ * stopped and its files are removed when the test ends.
+ *
+ * @returns the base URL without a trailing slash
+ * @throws where it does not start; call `hasNginx` first
+ */
+export async function startNginx(t: Owner): Promise<{ url: string }> {
+  const prefix = await mkdtemp(join(tmpdir(), 'ifmatch-nginx-'));
+  const children: ChildProcess[] = [];
+  t.teardown(async () => {
+    for (const child of children) await stop(child);
+    await rm(prefix, { recursive: true });
+  });
+  await Promise.all(['files', 'temporary'].map((name) => mkdir(join(prefix, name))));
+  for (let attempt = 1; ; attempt += 1) {
+    const port = await freePort();
+    await writeFile(join(prefix, 'nginx.conf'), configuration(prefix, port));
+    const child = spawn(program ?? 'nginx', ['-p', prefix, '-c', join(prefix, 'nginx.conf')], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    children.push(child);
+    const log = await serving(child);
+    if (log === undefined) return { url: `http://127.0.0.1:${port}` };
+    if (attempt === portsTried || !log.includes('Address already in use')) throw new Error(log);
+  }
+}
+
+/** Two workers, so that writes meet in the file system as they do in earnest. Root must not become nobody: its files. */
+function configuration(prefix: string, port: number): string {
+  const user = process.getuid?.() === 0 ? 'user root root;' : '';
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (name) => `${name}_temp_path ${join(prefix, 'temporary', name)};`,
+  );
+  return `
+daemon off;
+${user}
+worker_processes 2;
+pid ${join(prefix, 'nginx.pid')};
+error_log stderr notice;
+events { worker_connections 256; }
+http {
+  access_log off;
+  default_type text/plain;
+  ${temporary.join('\n  ')}
+  server {
+    listen 127.0.0.1:${port};
+    root ${join(prefix, 'files')};
+    location / { dav_methods PUT DELETE; }
+  }
+}
+`;
+}
+
+/** nginx can neither choose a port itself nor say which. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** @returns undefined once nginx listens, which it says before it starts its workers; its log where it gave up */
+function serving({ stderr }: ChildProcess): Promise<string | undefined> {
+  if (stderr === null) throw new Error('nginx was started without a pipe for its log');
+  return new Promise((resolve) => {
+    const lines: string[] = [];
+    createInterface(stderr)
+      .on('line', (line) => {
+        lines.push(line);
+        if (line.includes('start worker process')) resolve(undefined);
+      })
+      .on('close', () => resolve(lines.join('\n')));
+  });
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill();
+  await ended;
+}
