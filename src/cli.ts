@@ -4,7 +4,7 @@ import { type LoadResult, loadConfig, printConfig } from './config/load.js';
 import type { Address, Config } from './config/schema.js';
 import { startDemoBackend } from './demo/backend.js';
 import { createLogger } from './observe/logger.js';
-import { createServer, type Server } from './server.js';
+import { createServer, type Server, unreachableRoutes } from './server.js';
 
 /** The process as the command line sees it. */
 export interface Surroundings {
@@ -45,7 +45,10 @@ export async function run(surroundings: Surroundings): Promise<ExitStatus | unde
   const loaded = loadConfig({ flags, env, readFile, requireUpstream: command === 'serve' || command === 'check' });
   if (loaded.kind === 'invalid') return wrong(loaded.errors, complain);
   for (const warning of loaded.warnings) complain(`warning: ${warning}`);
-  if (command === 'check') return done(print, parsed.print ? printConfig(loaded) : 'the configuration is valid');
+  if (command === 'check') {
+    for (const warning of unreachableRoutes(loaded.config)) complain(`warning: ${warning}`);
+    return done(print, parsed.print ? printConfig(loaded) : 'the configuration is valid');
+  }
   if (command === 'health') return health(loaded.config.admin, complain);
   return serve(surroundings, loaded, command === 'demo');
 }

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createAdmin } from './admin/admin.js';
-import type { Address, Config } from './config/schema.js';
-import { createGate } from './gate/gate.js';
+import type { Config } from './config/schema.js';
+import { createGate, type Gate } from './gate/gate.js';
+import type { GateParts } from './gate/passage.js';
 import type { RoutePolicy } from './gate/settings.js';
 import { createCorsMemory } from './headers/cors.js';
 import { requestFields, responseVia } from './headers/forwarded.js';
@@ -12,7 +13,7 @@ import type { Logger } from './observe/logger.js';
 import { createMetrics } from './observe/metrics.js';
 import { createObserver } from './observe/observer.js';
 import { createIdentifier } from './resource/identity.js';
-import { createLocator } from './resource/locate.js';
+import { createLocator, type Locator } from './resource/locate.js';
 import { createSelector } from './resource/selecting.js';
 import { createMemoryStore } from './store/memory.js';
 import { createUpstream, type Upstream } from './upstream/forward.js';
@@ -48,33 +49,8 @@ export async function createServer({ config, logger, version, clock = systemCloc
   const metrics = createMetrics({ version, store: { kind: 'memory', scope }, storeStats: () => store.stats() });
   const observer = createObserver(logger, metrics, config.log.access);
   const upstream = openUpstream(config, clock);
-  const upstreamUrl = new URL(config.upstream);
-  const locator = createLocator<RoutePolicy>({
-    routes: config.routes,
-    policy: config.policy,
-    identity: config.identity,
-    fingerprint: ({ validator, ignore }) => fingerprint(JSON.stringify(validator), ignore),
-    upstream: { authority: upstream.authority, basePath: upstreamUrl.pathname.replace(/\/$/, '') },
-  });
-  const forwarded = { ...config, pathHeaders: config.identity.pathHeaders };
-  const gate = createGate({
-    store,
-    upstream,
-    clock,
-    limits,
-    observer,
-    budget: createHoldBudget(limits.holdTotal),
-    cors: createCorsMemory(remembered),
-    locate: locator.locate,
-    keyOf: locator.keyOf,
-    identify: createIdentifier(randomBytes(32)),
-    select: createSelector(remembered),
-    outbound: (raw, exchange, clientHost) =>
-      requestFields(raw, { ...exchangeFacts(exchange), clientHost, upstreamHost: upstream.authority }, forwarded),
-    inbound: (raw, httpVersion) => responseVia(raw, httpVersion, forwarded),
-  });
-
-  let state: 'starting' | 'serving' | 'draining' = 'starting';
+  const gate = joinGate(config, { store, upstream, clock, observer });
+  let state: State = 'starting';
   const listener = await createListener({
     gate,
     clock,
@@ -88,7 +64,7 @@ export async function createServer({ config, logger, version, clock = systemCloc
   const admin = createAdmin({
     metrics,
     isReady: () => state === 'serving',
-    upstream: endpointOf(upstreamUrl),
+    upstream: endpointOf(new URL(config.upstream)),
     connectTimeout: limits.connectTimeout,
     clock,
   });
@@ -96,20 +72,15 @@ export async function createServer({ config, logger, version, clock = systemCloc
   return {
     async start() {
       const listen = await listener.listen(config.listen);
-      const adminAddress = config.admin === 'off' ? 'off' : await listenAdmin(config.admin);
+      const adminAddress = config.admin === 'off' ? 'off' : await admin.listen(config.admin);
       state = 'serving';
-      logger.info({ listen, admin: adminAddress, upstream: config.upstream, version }, `listening on ${listen}`);
-      logger.info(
-        { policy: config.policy, routes: config.routes.length, store: 'memory', scope },
-        `guarding: ${scope}`,
-      );
-      for (const { path, by } of locator.unreachable) logger.warn({ path, by }, 'this route can never be reached');
+      announce(config, logger, { listen, admin: adminAddress, version });
       return { listen, admin: adminAddress };
     },
     async stop() {
       state = 'draining';
       logger.info({ drainDelay: limits.drainDelay, drain: limits.drain }, 'draining');
-      await elapsed(limits.drainDelay);
+      await elapsed(clock, limits.drainDelay);
       const cancel = clock.after(limits.drain, () => listener.server.closeAllConnections());
       await listener.close();
       cancel();
@@ -117,32 +88,68 @@ export async function createServer({ config, logger, version, clock = systemCloc
       logger.info('stopped');
     },
   };
-
-  async function listenAdmin(address: Address): Promise<string> {
-    if (address.kind === 'unix') {
-      await admin.listen({ path: address.path });
-      return `unix:${address.path}`;
-    }
-    const port = await admin.listen({ host: address.host, port: address.port });
-    return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${port}`;
-  }
-
-  function elapsed(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      if (ms === 0) resolve();
-      else clock.after(ms, resolve);
-    });
-  }
 }
 
-function exchangeFacts(exchange: {
-  readonly remoteAddress: string;
-  readonly protocol: 'http' | 'https';
-  readonly requestId: string;
-  readonly httpVersion: string;
-}) {
-  const { remoteAddress, protocol, requestId, httpVersion } = exchange;
-  return { remoteAddress, protocol, requestId, httpVersion };
+type State = 'starting' | 'serving' | 'draining';
+
+/** The gate with everything it is told by the configuration. */
+function joinGate(config: Config, parts: Pick<GateParts, 'store' | 'upstream' | 'clock' | 'observer'>): Gate {
+  const { locate, keyOf } = locatorOf(config);
+  const forwarded = { ...config, pathHeaders: config.identity.pathHeaders };
+  const { authority } = parts.upstream;
+  return createGate({
+    ...parts,
+    locate,
+    keyOf,
+    limits: config.limits,
+    budget: createHoldBudget(config.limits.holdTotal),
+    cors: createCorsMemory(remembered),
+    identify: createIdentifier(randomBytes(32)),
+    select: createSelector(remembered),
+    outbound: (raw, { remoteAddress, protocol, requestId, httpVersion }, clientHost) => {
+      const facts = { remoteAddress, protocol, requestId, httpVersion, clientHost, upstreamHost: authority };
+      return requestFields(raw, facts, forwarded);
+    },
+    inbound: (raw, httpVersion) => responseVia(raw, httpVersion, forwarded),
+  });
+}
+
+function locatorOf(config: Config): Locator<RoutePolicy> {
+  const { host, pathname } = new URL(config.upstream);
+  return createLocator<RoutePolicy>({
+    routes: config.routes,
+    policy: config.policy,
+    identity: config.identity,
+    fingerprint: ({ validator, ignore }) => fingerprint(JSON.stringify(validator), ignore),
+    upstream: { authority: host, basePath: pathname.replace(/\/$/, '') },
+  });
+}
+
+/** Routes that an earlier one hides, in words. */
+export function unreachableRoutes(config: Config): string[] {
+  return locatorOf(config).unreachable.map(({ path, by }) => `the route ${path} is never reached: ${by} comes first`);
+}
+
+/** The two lines at start: where it listens, and what it guards how far. */
+function announce(config: Config, logger: Logger, where: { listen: string; admin: string; version: string }): void {
+  logger.info({ ...where, upstream: config.upstream }, `listening on ${where.listen}`);
+  const policy = policySummary(config.policy);
+  const routes = config.routes.map((route) => ({ path: route.path, ...policySummary(route.policy) }));
+  logger.info({ policy, routes, store: 'memory', scope }, `guarding, within ${scope}`);
+  for (const warning of unreachableRoutes(config)) logger.warn(warning);
+}
+
+/** What an operator needs to see of a policy; nothing that could be a secret. */
+function policySummary({ guard, mode, methods, recheck, validator }: RoutePolicy): Record<string, unknown> {
+  const always = recheck === 0 ? 'always' : `${recheck}ms`;
+  return { guard, mode, methods, recheck: recheck === Number.POSITIVE_INFINITY ? 'never' : always, validator };
+}
+
+function elapsed(clock: Clock, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (ms === 0) resolve();
+    else clock.after(ms, resolve);
+  });
 }
 
 function openUpstream(config: Config, clock: Clock): Upstream {

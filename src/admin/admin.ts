@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import fastify from 'fastify';
+import { addressText, type ListenAddress, listenOptions } from '../http/address.js';
 import type { Clock } from '../http/clock.js';
 import type { Metrics } from '../observe/metrics.js';
 
@@ -16,8 +17,8 @@ export interface AdminOptions {
 
 /** Address for those who run the gate (O1). */
 export interface Admin {
-  /** @returns the port that was found, or undefined for a path */
-  listen(address: { host: string; port: number } | { path: string }): Promise<number | undefined>;
+  /** @returns the address in the form that it was configured in, with the port that was found */
+  listen(address: ListenAddress): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -45,9 +46,8 @@ export function createAdmin(options: AdminOptions): Admin {
 
   return {
     async listen(address) {
-      await app.listen(address);
-      const bound = app.server.address();
-      return typeof bound === 'object' && bound !== null ? bound.port : undefined;
+      await app.listen(listenOptions(address));
+      return addressText(app.server.address(), address);
     },
     close: () => app.close(),
   };

@@ -159,6 +159,7 @@ async function pass(passage: Passage): Promise<Answer | undefined> {
 }
 
 function failed(passage: Passage, error: unknown): Answer | undefined {
+  if (passage.exchange.isGone) return undefined;
   if (error instanceof UpstreamError) return upstreamProblem(passage, error, undefined);
   if (!(error instanceof RequestBodyError)) throw error;
   if (error.reason === 'aborted') return undefined;

@@ -114,7 +114,10 @@ function call(
 export function hashingFor({ resource, parts }: Passage, limit: number): Hashing {
   const { validator, ignore } = resource.policy;
   const pointer = validator.kind === 'json' ? validator.pointer : undefined;
-  return { ignore, pointer, limit, keep: parts.limits.hashBody };
+  // What is parsed before it is hashed is held in memory whole.
+  const { hashBody } = parts.limits;
+  const parsed = pointer !== undefined || ignore.length > 0;
+  return { ignore, pointer, limit: parsed ? Math.min(limit, hashBody) : limit, keep: hashBody };
 }
 
 /** Answers with a problem of the gate's own, and puts it on record. */

@@ -1,4 +1,4 @@
-import { fieldLine, type RawHeaders } from '../http/fields.js';
+import { fieldLine, hasField, type RawHeaders } from '../http/fields.js';
 import { evaluate } from '../http/preconditions.js';
 import type { Observation, ReadStart } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
@@ -41,6 +41,8 @@ export async function read(passage: Passage): Promise<Answer> {
     reading = await readOnce(passage, start, withoutConditions(fields), true);
   }
   if (reading.head.status !== 200) return passOn(passage, reading);
+  const known = versionInHead(passage, reading.head);
+  if (known.told) return answerFromHead(passage, reading, known.hash);
   return passage.method === 'HEAD' ? answerHead(passage, reading) : answerGet(passage, reading);
 }
 
@@ -61,8 +63,8 @@ function abortWithClient({ exchange }: Passage, call: Call): void {
 
 function isUntrusted304({ parts, resource }: Passage, head: ResponseHead): boolean {
   const { validator } = resource.policy;
-  const hasBoth = fieldLine(head.rawHeaders, 'etag') !== undefined && fieldLine(head.rawHeaders, 'last-modified');
-  return validator.kind === 'auto' && Boolean(hasBoth) && nativeTag(head, validator, parts.clock.now()) === undefined;
+  const isDated = hasField(head.rawHeaders, 'etag') && hasField(head.rawHeaders, 'last-modified');
+  return validator.kind === 'auto' && isDated && nativeTag(head, validator, parts.clock.now()) === undefined;
 }
 
 /** Anything but 200: as it is, but for a tag that must not be learned (V6, V7). */
@@ -81,25 +83,13 @@ function keepsNativeTag({ parts, resource }: Passage, head: ResponseHead): boole
 async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
   const { parts } = passage;
   const { head, call } = reading;
-  const known = versionInHead(passage, head);
-  if (known.told) {
-    const observation = await learn(passage, reading, known.hash);
-    const tag = known.hash === undefined ? 'keep' : { etag: observation.etag };
-    return conclude(
-      passage,
-      reading,
-      observation,
-      () => relay(passage, head, call, tag),
-      () => discard(call),
-    );
-  }
-  const { hashBody, holdTime } = parts.limits;
+  const { hashBody, hashProbe, holdTime } = parts.limits;
   if (!mayHold(head, hashBody)) return relay(passage, head, call, { etag: undefined });
   const held = await holdBack(call, { limit: hashBody, time: holdTime, budget: parts.budget, clock: parts.clock });
   if (held.kind === 'failed') throw held.error;
   if (held.kind === 'streaming') return relay(passage, head, held.body, { etag: undefined });
   const coding = fieldLine(head.rawHeaders, 'content-encoding');
-  const hash = await hashRepresentation(held.bytes, coding, hashingFor(passage, parts.limits.hashProbe));
+  const hash = await hashRepresentation(held.bytes, coding, hashingFor(passage, hashProbe));
   const observation = await learn(passage, reading, hash);
   const whole = (): Answer => ({
     ...relay(passage, head, held.bytes, { etag: observation.etag }),
@@ -111,43 +101,40 @@ async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
 
 /** V5: where HEAD tells no usable tag, the representation is read upstream for its hash. */
 async function answerHead(passage: Passage, reading: Reading): Promise<Answer> {
-  const { parts } = passage;
   const { head, call } = reading;
-  const known = versionInHead(passage, head);
-  if (known.told) {
-    const observation = await learn(passage, reading, known.hash);
-    const tag = known.hash === undefined ? 'keep' : { etag: observation.etag };
-    return conclude(
-      passage,
-      reading,
-      observation,
-      () => relay(passage, head, call, tag),
-      () => discard(call),
-    );
-  }
   const whole = await readWhole(passage, reading);
   if (whole === undefined) return relay(passage, head, call, { etag: undefined });
   const observation = await learn(passage, whole.reading, whole.hash);
   const answer = (): Answer => relay(passage, head, call, { etag: observation.etag });
   return conclude(passage, reading, observation, answer, () => discard(call));
+}
 
-  async function readWhole(
-    { parts: { clock, limits }, fields, record }: Passage,
-    { start, evaluates }: Reading,
-  ): Promise<{ reading: Reading; hash: string | undefined } | undefined> {
-    const sentAt = clock.now();
-    const get = sendRead(passage, 'GET', withoutConditions(fields));
-    abortWithClient(passage, get);
-    record.probes += 1;
-    const getHead = await get.head;
-    if (getHead.status !== 200) {
-      discard(get);
-      return undefined;
-    }
-    const hashing = hashingFor(passage, limits.hashProbe);
-    const { hash } = await readRepresentation(get, getHead, hashing, false, parts.limits.upstreamTimeout, clock);
-    return { reading: { start, head: getHead, call: get, sentAt, evaluates }, hash };
+async function readWhole(
+  passage: Passage,
+  reading: Reading,
+): Promise<{ reading: Reading; hash: string | undefined } | undefined> {
+  const { parts, fields, record } = passage;
+  const { hashProbe, upstreamTimeout } = parts.limits;
+  const sentAt = parts.clock.now();
+  const call = sendRead(passage, 'GET', withoutConditions(fields));
+  abortWithClient(passage, call);
+  record.probes += 1;
+  const head = await call.head;
+  if (head.status !== 200) {
+    discard(call);
+    return undefined;
   }
+  const hashing = hashingFor(passage, hashProbe);
+  const { hash } = await readRepresentation(call, head, hashing, false, upstreamTimeout, parts.clock);
+  return { reading: { ...reading, head, call, sentAt }, hash };
+}
+
+/** Where the head tells the version, the body streams past. */
+async function answerFromHead(passage: Passage, reading: Reading, hash: string | undefined): Promise<Answer> {
+  const { head, call } = reading;
+  const observation = await learn(passage, reading, hash);
+  const answer = (): Answer => relay(passage, head, call, hash === undefined ? 'keep' : { etag: observation.etag });
+  return conclude(passage, reading, observation, answer, () => discard(call));
 }
 
 /**

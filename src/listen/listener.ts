@@ -3,15 +3,11 @@ import type { AddressInfo } from 'node:net';
 import httpProxy from '@fastify/http-proxy';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Gate } from '../gate/gate.js';
+import { addressText, type ListenAddress, listenOptions } from '../http/address.js';
 import type { Clock } from '../http/clock.js';
 import { createUnreadable, type Unreadable } from './client-error.js';
 import { deliver } from './deliver.js';
 import { ServerExchange } from './exchange.js';
-
-/** Where to listen. */
-export type ListenAddress =
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  | { readonly kind: 'unix'; readonly path: string };
 
 export interface ListenerOptions {
   readonly gate: Gate;
@@ -87,7 +83,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   return {
     server: app.server,
     async listen(address) {
-      await app.listen(address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port });
+      await app.listen(listenOptions(address));
       return addressText(app.server.address(), address);
     },
     close: () => app.close(),
@@ -111,10 +107,4 @@ function createApp(options: ListenerOptions, unreadable: Unreadable): FastifyIns
   const serverOptions = { maxHeaderSize: options.maxHeaderSize, requireHostHeader: false };
   if (options.tls === undefined) return fastify({ ...settings, http: serverOptions });
   return fastify({ ...settings, https: { ...serverOptions, ...options.tls } }) as unknown as FastifyInstance;
-}
-
-function addressText(bound: AddressInfo | string | null, configured: ListenAddress): string {
-  if (configured.kind === 'unix') return `unix:${configured.path}`;
-  const port = typeof bound === 'object' && bound !== null ? bound.port : configured.port;
-  return `${configured.host.includes(':') ? `[${configured.host}]` : configured.host}:${port}`;
 }

@@ -1,17 +1,12 @@
 import { createHash, createHmac, hash } from 'node:crypto';
-import { type Transform, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import zlib from 'node:zlib';
 import { canonicalize, canonicalValueAt } from './canonical-json.js';
+import { codingsOf, createDecoding } from './decoding.js';
 
 /** How every tag that the gate computes begins (V2). */
 export const syntheticPrefix = '"im-';
 
 /** Length of a hash in a tag: 132 bits of SHA-256 in base64url. */
 const hashLength = 22;
-
-/** More codings than this are not decoded: each costs a decoder, and nobody compresses four times. */
-const mostCodings = 3;
 
 /**
  * Whether an entity-tag in wire form is one that the gate computes, by its beginning (V2). What only begins like one
@@ -93,14 +88,24 @@ export function hashRepresentation(
 }
 
 async function decodeAndHash(bytes: Uint8Array, coding: string | undefined, how: HashOptions) {
+  if (!needsWhole(how)) {
+    const hasher = createContentHasher({ coding, limit: how.limit });
+    await hasher.update(bytes);
+    return hasher.digest();
+  }
   const chunks: Uint8Array[] = [];
   const decoding = createDecoding(coding, how.limit, (chunk) => chunks.push(chunk));
   await decoding.update(bytes);
   return (await decoding.end()) ? hashDecoded(Buffer.concat(chunks), how) : undefined;
 }
 
+/** Whether the decoded content has to be in memory all at once: it is parsed before it is hashed. */
+function needsWhole(how: HashOptions): boolean {
+  return how.pointer !== undefined || how.ignore.length > 0;
+}
+
 function hashDecoded(bytes: Uint8Array, how: HashOptions): string | undefined {
-  if (how.pointer === undefined && how.ignore.length === 0) return hashContent(bytes);
+  if (!needsWhole(how)) return hashContent(bytes);
   const text = decodeUtf8(bytes);
   if (how.pointer === undefined) {
     const canonical = text === undefined ? undefined : canonicalize(text, how.ignore);
@@ -154,149 +159,4 @@ export function createContentHasher(options: {
     digest: async () => ((await decoding.end()) ? sha256.digest('base64url').slice(0, hashLength) : undefined),
     destroy: () => decoding.destroy(),
   };
-}
-
-/** The codings of a Content-Encoding value in the order in which they were applied, lower-cased, without `identity`. */
-function codingsOf(coding: string | undefined): string[] {
-  const members = (coding ?? '').split(',').map((member) => member.trim().toLowerCase());
-  return members.filter((member) => member !== '' && member !== 'identity');
-}
-
-interface Decoding {
-  update(chunk: Uint8Array): Promise<void> | undefined;
-  /** Whether all content was decoded and taken. */
-  end(): Promise<boolean>;
-  destroy(): void;
-}
-
-type Take = (decoded: Uint8Array) => void;
-
-function createDecoding(coding: string | undefined, limit: number, take: Take): Decoding {
-  const codings = codingsOf(coding).reverse();
-  let length = 0;
-  const takeWithinLimit = (chunk: Uint8Array): boolean => {
-    length += chunk.length;
-    if (length > limit) return false;
-    take(chunk);
-    return true;
-  };
-  if (codings.length === 0) return new Passing(takeWithinLimit);
-  const isKnown = codings.length <= mostCodings && codings.every((name) => decoders.has(name));
-  return isKnown ? new Decoders(codings, takeWithinLimit) : new Passing(() => false, false);
-}
-
-/** Content that needs no decoder, or has a coding that is not known and so never is whole. */
-class Passing implements Decoding {
-  readonly #take: (chunk: Uint8Array) => boolean;
-  #isWhole: boolean;
-
-  constructor(take: (chunk: Uint8Array) => boolean, isWhole = true) {
-    this.#take = take;
-    this.#isWhole = isWhole;
-  }
-
-  update(chunk: Uint8Array): undefined {
-    this.#isWhole &&= this.#take(chunk);
-  }
-
-  async end(): Promise<boolean> {
-    return this.#isWhole;
-  }
-
-  destroy(): void {
-    this.#isWhole = false;
-  }
-}
-
-/**
- * Content that goes through one or more decoders. They are made at the first byte: an empty content has none, whatever
- * its coding, and is taken as an empty representation.
- */
-class Decoders implements Decoding {
-  readonly #codings: readonly string[];
-  readonly #take: (chunk: Uint8Array) => boolean;
-  #first: Transform | undefined;
-  #whole: Promise<boolean> = Promise.resolve(true);
-  #isOver = false;
-  #drained: Promise<void> | undefined;
-
-  /** `codings` in the order in which they are to be undone. */
-  constructor(codings: readonly string[], take: (chunk: Uint8Array) => boolean) {
-    this.#codings = codings;
-    this.#take = take;
-  }
-
-  update(chunk: Uint8Array): Promise<void> | undefined {
-    const [firstByte] = chunk;
-    if (this.#isOver || firstByte === undefined) return undefined;
-    this.#first ??= this.#start(firstByte);
-    if (this.#first === undefined || this.#first.write(chunk)) return undefined;
-    this.#drained ??= this.#untilDrained(this.#first);
-    return this.#drained;
-  }
-
-  end(): Promise<boolean> {
-    if (!this.#isOver) this.#first?.end();
-    return this.#whole;
-  }
-
-  destroy(): void {
-    this.#isOver = true;
-    this.#whole = Promise.resolve(false);
-    this.#first?.destroy();
-  }
-
-  #start(firstByte: number): Transform | undefined {
-    const chain = this.#codings.flatMap(
-      (name, index) => decoders.get(name)?.(index === 0 ? firstByte : undefined) ?? [],
-    );
-    const sink = new Writable({
-      write: (chunk: Buffer, _encoding, done) =>
-        done(this.#take(chunk) ? null : new RangeError('longer than the limit')),
-    });
-    this.#whole = pipeline([...chain, sink]).then(
-      () => true,
-      () => false,
-    );
-    void this.#whole.then(() => {
-      this.#isOver = true;
-    });
-    return chain[0];
-  }
-
-  async #untilDrained(decoder: Transform): Promise<void> {
-    await Promise.race([new Promise((resolve) => decoder.once('drain', resolve)), this.#whole]);
-    this.#drained = undefined;
-  }
-}
-
-/** Largest window that zstd content may ask for: 8 MB (RFC 9659). */
-const zstdWindowLog = 23;
-
-/** Part of node:zlib from Node 22.15 on. */
-const { createZstdDecompress, constants } = zlib as typeof zlib & {
-  createZstdDecompress?: (options: zlib.ZlibOptions & { params: Record<number, number> }) => Transform;
-  constants: { ZSTD_d_windowLogMax?: number };
-};
-
-const decoderOptions = { chunkSize: 64 * 1024 };
-
-/** Makes a decoder. The first byte of the coded content, where it is known, tells which kind of deflate it is. */
-type MakeDecoder = (firstByte: number | undefined) => Transform;
-
-const decoders = new Map<string, MakeDecoder>([
-  ['gzip', () => zlib.createGunzip(decoderOptions)],
-  ['x-gzip', () => zlib.createGunzip(decoderOptions)],
-  ['br', () => zlib.createBrotliDecompress(decoderOptions)],
-  ['deflate', createInflate],
-]);
-if (createZstdDecompress !== undefined) {
-  const params = { [constants.ZSTD_d_windowLogMax ?? 100]: zstdWindowLog };
-  decoders.set('zstd', () => createZstdDecompress({ ...decoderOptions, params }));
-}
-
-/** RFC 9110 8.4.1.2: some send it without the zlib wrapper, whose first byte names method 8 in its lower half. */
-function createInflate(firstByte: number | undefined): Transform {
-  const isWrapped = firstByte === undefined || (firstByte & 0x0f) === 8;
-  return isWrapped ? zlib.createInflate(decoderOptions) : zlib.createInflateRaw(decoderOptions);
 }

@@ -78,7 +78,7 @@ export async function contend(options: ContestOptions): Promise<Contest> {
 export interface History {
   /** Successful writes whose change is not part of the final content. */
   readonly lost: number;
-  /** Contents that more than one successful write replaced. */
+  /** Successful writes that replaced what another one had already replaced. */
   readonly forks: number;
   /** Whether the final content goes back to the initial one, step by step. */
   readonly reachesInitial: boolean;
@@ -95,8 +95,7 @@ export interface History {
 export function historyOf(initial: string, final: string, replacements: readonly Replacement[]): History {
   const byWritten = new Map(replacements.map((replacement) => [replacement.written, replacement]));
   if (byWritten.size !== replacements.length) throw new Error('two writes of the contest had the same content');
-  const predecessors = new Set<string>();
-  for (const { read } of replacements) predecessors.add(read);
+  const predecessors = new Set(replacements.map(({ read }) => read));
   let content = final;
   let survived = 0;
   for (let step = byWritten.get(content); step !== undefined; step = byWritten.get(content)) {
@@ -110,7 +109,7 @@ export function historyOf(initial: string, final: string, replacements: readonly
   };
 }
 
-/** The tags of a contest with which nobody could have written safely: none, weak ones, ones that stood for two contents. */
+/** The tags of a contest with which nobody could write safely: none, weak ones, ones that stood for several contents. */
 export function uselessTags({ contentsByTag }: Contest): (string | undefined)[] {
   return [...contentsByTag]
     .filter(([tag, contents]) => tag === undefined || tag.startsWith('W/') || contents.size !== 1)

@@ -4,21 +4,22 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type fc from 'fast-check';
 import type { Config, Policy } from '../../src/config/schema.js';
 import type { Answer, Exchange } from '../../src/gate/exchange.js';
-import { createGate } from '../../src/gate/gate.js';
+import { createGate, type Gate } from '../../src/gate/gate.js';
 import type { DecisionRecord } from '../../src/gate/outcome.js';
 import type { RoutePolicy } from '../../src/gate/settings.js';
 import { createCorsMemory } from '../../src/headers/cors.js';
 import { requestFields, responseVia } from '../../src/headers/forwarded.js';
-import { fieldLine } from '../../src/http/fields.js';
 import { createIdentifier } from '../../src/resource/identity.js';
 import { createLocator } from '../../src/resource/locate.js';
 import { createSelector } from '../../src/resource/selecting.js';
 import { createMemoryStore } from '../../src/store/memory.js';
-import type { Store, Token } from '../../src/store/store.js';
+import type { Store } from '../../src/store/store.js';
+import type { ResponseBody } from '../../src/upstream/call.js';
 import { createHoldBudget } from '../../src/upstream/represent.js';
 import { fingerprint } from '../../src/version/tag.js';
 import { createVirtualClock, type VirtualClock } from './clock.js';
 import { gateConfig } from './gate.js';
+import { violations, withJournal } from './simulated-history.js';
 import { type BackendKind, createSimulatedUpstream, type Fault, type SentRequest } from './simulated-upstream.js';
 
 export interface SimulationOptions {
@@ -49,13 +50,15 @@ export interface ClientRequest {
 /** A client and what became of it. */
 export interface Client {
   readonly request: ClientRequest;
-  /** Resolves when the answer has been delivered, or could not be. */
-  readonly done: Promise<void>;
+  /** Whether the answer has been delivered, or could not be. */
+  readonly isDone: boolean;
+  /** Status of the answer; undefined without one. */
   readonly status: number | undefined;
   /** Body of the answer. */
   readonly content: string;
-  /** Goes away, unless it has its answer. Before it has arrived it does nothing. */
+  /** Goes away, unless it has its answer or has not come yet. */
   leave(): void;
+  /** Sends a slow body. */
   finishBody(): void;
 }
 
@@ -66,7 +69,13 @@ export type Simulation = ReturnType<typeof simulate>;
  * next is the scheduler's choice alone.
  */
 export function simulate(scheduler: fc.Scheduler, options: SimulationOptions) {
-  const config = configOf(options);
+  const { policy, routes, limits } = options;
+  const config = gateConfig({
+    upstream: 'http://upstream.test',
+    ...(policy && { policy }),
+    ...(routes && { routes }),
+    ...(limits && { limits }),
+  });
   const clock = createVirtualClock();
   const upstream = createSimulatedUpstream({ ...options, scheduler, clock });
   const memory = createMemoryStore({ resources: config.limits.resources, queue: config.limits.leaseQueue, clock });
@@ -102,7 +111,7 @@ export function simulate(scheduler: fc.Scheduler, options: SimulationOptions) {
   function send(request: ClientRequest): Client {
     const client = new SimulatedClient(request);
     clients.push(client);
-    void client.talk(clock, upstream.tagOf, (exchange) => gate.handle(exchange));
+    void client.talk(gate, clock, upstream.tagOf);
     return client;
   }
 
@@ -112,41 +121,23 @@ export function simulate(scheduler: fc.Scheduler, options: SimulationOptions) {
     clients.push(client);
     void scheduler
       .schedule(Promise.resolve(), `${request.id} arrives`)
-      .then(() => client.talk(clock, upstream.tagOf, (exchange) => gate.handle(exchange)));
+      .then(() => client.talk(gate, clock, upstream.tagOf));
     return client;
   }
 
-  /** Lets things happen, one at a time, until all clients are done; time goes on only where nothing else can. */
+  /**
+   * Lets things happen, one at a time, until all clients are done and nothing is on its way; time goes on only where
+   * nothing else can happen.
+   */
   async function finish(): Promise<void> {
+    await turn();
     for (;;) {
-      const count = clients.length;
-      await drive(Promise.all(clients.map(({ done }) => done)));
-      // What nobody waits for any more: bodies of answers that were given up, late writes, rests.
-      while (scheduler.count() > 0) await stepOnce();
-      if (clients.length === count) return;
+      if (scheduler.count() > 0) await scheduler.waitNext(1);
+      else if (clients.every(({ isDone }) => isDone)) return;
+      else if (clock.pending() > 0) clock.advance(100);
+      else throw new Error('somebody waits for something that never happens');
+      await turn();
     }
-  }
-
-  async function drive(until: Promise<unknown>): Promise<void> {
-    let isOver = false;
-    void until.then(() => {
-      isOver = true;
-    });
-    await turn();
-    for (let idle = 0; !isOver; ) {
-      if (scheduler.count() > 0) await stepOnce();
-      else if (clock.pending() === 0) throw new Error(`stuck: ${describe(clients)}`);
-      else {
-        clock.advance(idle === 0 ? 0 : 100);
-        await turn();
-      }
-      idle = scheduler.count() > 0 ? 0 : idle + 1;
-    }
-  }
-
-  async function stepOnce(): Promise<void> {
-    await scheduler.waitNext(1);
-    await turn();
   }
 
   /** Sends one request and waits until it is done. */
@@ -167,7 +158,8 @@ export function simulate(scheduler: fc.Scheduler, options: SimulationOptions) {
     finish,
     ask,
     turn: () => turn(),
-    violations: () => violations(clients, upstream, journal, (path) => keyOf(locator, path)),
+    /** What went wrong for those who read before they wrote. */
+    violations: (): string[] => violations(clients, upstream, journal),
     /** What is left behind once everybody is done and every rest is over. */
     leaks: (): string[] => {
       clock.advance(config.limits.quarantine);
@@ -178,15 +170,111 @@ export function simulate(scheduler: fc.Scheduler, options: SimulationOptions) {
   };
 }
 
-/** Loading a configuration is slow beside a run: each is loaded once. */
-const configs = new Map<string, Config>();
+function factsOf({ remoteAddress, protocol, requestId, httpVersion }: Exchange) {
+  return { remoteAddress, protocol, requestId, httpVersion };
+}
 
-function configOf({ policy, routes, limits }: SimulationOptions): Config {
-  const key = JSON.stringify([policy, routes, limits], (_, value) => (value === Infinity ? 'Infinity' : value));
-  const settings = { upstream: 'http://upstream.test', policy, routes, limits };
-  const config = configs.get(key) ?? gateConfig(JSON.parse(JSON.stringify({ upstream: settings.upstream })));
-  const merged = { ...config.policy, ...policy };
-  void merged;
-  configs.set(key, config);
-  return config;
+/** A client, and the exchange that the gate has with it. */
+class SimulatedClient implements Client, Exchange {
+  readonly request: ClientRequest;
+  readonly httpVersion = '1.1';
+  readonly protocol = 'http';
+  readonly remoteAddress = '127.0.0.1';
+  readonly sendContinue = undefined;
+  arrivedAt = 0;
+  rawHeaders: string[] = [];
+  body: IncomingMessage | undefined;
+  isGone = false;
+  isDone = false;
+  status: number | undefined;
+  content = '';
+  readonly #controller = new AbortController();
+  readonly #whenGone: (() => void)[] = [];
+
+  constructor(request: ClientRequest) {
+    this.request = request;
+  }
+
+  get method(): string {
+    return this.request.method;
+  }
+
+  get requestTarget(): string {
+    return this.request.path;
+  }
+
+  get requestId(): string {
+    return this.request.id;
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Sends the request and takes the answer in. */
+  async talk(gate: Gate, clock: VirtualClock, tagOf: (content: string) => string): Promise<void> {
+    const { id, method, base, slowBody, body = id } = this.request;
+    this.arrivedAt = clock.now();
+    this.rawHeaders = ['Host', 'api.test', 'X-Request-Id', id];
+    if (base !== undefined) {
+      this.rawHeaders.push(...(base === null ? ['If-None-Match', '*'] : ['If-Match', tagOf(base)]));
+    }
+    if (withBody.has(method)) {
+      this.rawHeaders.push(...(slowBody ? ['Transfer-Encoding', 'chunked'] : ['Content-Length', String(body.length)]));
+      this.body = new IncomingMessage(new Socket());
+      if (!slowBody) this.finishBody();
+    }
+    const { answer, done } = await gate.handle(this);
+    if (answer !== undefined) await this.#take(answer);
+    done();
+    this.isDone = true;
+  }
+
+  finishBody(): void {
+    const { id, body = id } = this.request;
+    if (this.body === undefined || this.isGone) return;
+    this.body.push(body);
+    this.body.push(null);
+    this.body.complete = true;
+  }
+
+  leave(): void {
+    if (this.arrivedAt === 0 || this.isDone || this.isGone) return;
+    this.isGone = true;
+    this.#controller.abort();
+    for (const action of this.#whenGone) action();
+    this.body?.destroy();
+  }
+
+  onGone(action: () => void): void {
+    if (this.isGone) action();
+    else this.#whenGone.push(action);
+  }
+
+  sendInformational(): void {}
+
+  async #take({ status, body, release }: Answer): Promise<void> {
+    if (typeof body === 'object' && 'consume' in body) {
+      if (this.isGone) body.abort();
+      else this.content = await contentOf(body, (abort) => this.onGone(abort));
+    } else {
+      this.content = String(body ?? '');
+    }
+    release?.();
+    if (!this.isGone) this.status = status;
+  }
+}
+
+const withBody = new Set(['PUT', 'PATCH', 'POST']);
+
+function contentOf(body: ResponseBody, onGone: (abort: () => void) => void): Promise<string> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    onGone(() => body.abort());
+    body.consume({
+      data: (chunk) => chunks.push(chunk) > 0,
+      end: (last) => resolve(Buffer.concat(last === undefined ? chunks : [...chunks, last]).toString()),
+      error: () => resolve(''),
+    });
+  });
 }

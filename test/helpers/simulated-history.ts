@@ -1,0 +1,110 @@
+import type { Clock } from '../../src/http/clock.js';
+import type { Store, Token } from '../../src/store/store.js';
+import type { AppliedWrite, SimulatedUpstream } from './simulated-upstream.js';
+import type { Client } from './simulation.js';
+
+/** When a key was marked as being written without a lease, and until when. Keys are paths in simulations. */
+interface Mark {
+  readonly keys: readonly string[];
+  readonly from: number;
+  to: number;
+}
+
+/** What went on at the store; times of the simulation's clock. */
+export interface Journal {
+  readonly marks: readonly Mark[];
+  /** Times at which leases were given, by key. */
+  readonly leases: readonly { readonly key: string; readonly at: number }[];
+}
+
+/** A store that keeps a journal. */
+export function withJournal(store: Store, clock: Clock): { store: Store; journal: Journal } {
+  const marks: Mark[] = [];
+  const leases: { key: string; at: number }[] = [];
+  const byToken = new Map<Token, Mark>();
+  const observed: Store = {
+    ...passingOn(store),
+    async acquire(request) {
+      const result = await store.acquire(request);
+      if (result.kind === 'acquired') leases.push(...result.token.keys.map((key) => ({ key, at: clock.now() })));
+      return result;
+    },
+    async touch(keys) {
+      const mark: Mark = { keys, from: clock.now(), to: Number.POSITIVE_INFINITY };
+      marks.push(mark);
+      const token = await store.touch(keys);
+      byToken.set(token, mark);
+      return token;
+    },
+    settle(token, outcome) {
+      const mark = byToken.get(token);
+      if (mark !== undefined) mark.to = Math.min(mark.to, clock.now());
+      return store.settle(token, outcome);
+    },
+  };
+  return { store: observed, journal: { marks, leases } };
+}
+
+/** All steps of a store as plain functions, so that some of them can be replaced. */
+export function passingOn(store: Store): Store {
+  return {
+    acquire: (request) => store.acquire(request),
+    renew: (token) => store.renew(token),
+    settle: (token, outcome) => store.settle(token, outcome),
+    observe: (key, epoch, observation) => store.observe(key, epoch, observation),
+    epoch: (key) => store.epoch(key),
+    touch: (keys) => store.touch(keys),
+    movedSince: (token, since) => store.movedSince(token, since),
+    stats: () => store.stats(),
+    close: () => store.close(),
+  };
+}
+
+/**
+ * Holds the history of a simulation against what the gate promises: a conditional write takes effect at most once, on
+ * exactly the content that its client had read, and what was answered is what happened. Answers with 2xx are successes
+ * of the backend; 412 and 503 mean that nothing was sent.
+ *
+ * A write without a lease (POST, a side effect) may change that content where it is on its way, without its epoch moving,
+ * from the check to after the write was sent: nothing could tell.
+ */
+export function violations(clients: readonly Client[], upstream: SimulatedUpstream, journal: Journal): string[] {
+  const found: string[] = [];
+  for (const { request, status } of clients) {
+    const { id, method, path } = request;
+    if (method === 'GET') continue;
+    const own = upstream.applied.filter((write) => write.id === id && write.path === path);
+    if (own.length > 1) found.push(`${id} took effect ${own.length} times`);
+    if (status !== undefined && status < 300 && own.length === 0) found.push(`${id} was confirmed and lost`);
+    if ((status === 412 || status === 503) && own.length > 0) found.push(`${id} was refused and took effect`);
+    for (const write of own) found.push(...lostUpdates(write, request.base, upstream, journal));
+  }
+  return found;
+}
+
+function lostUpdates(
+  write: AppliedWrite,
+  base: string | null | undefined,
+  upstream: SimulatedUpstream,
+  { marks, leases }: Journal,
+): string[] {
+  if (base === undefined) return [];
+  const { id, path } = write;
+  const sent = upstream.requests.findLast((request) => request.id === id && request.method === write.method);
+  const probe = upstream.requests.findLast(
+    (request) => request.id === id && request.sentAt < (sent?.sentAt ?? 0) && request.method !== write.method,
+  );
+  const lease = leases.findLast(({ key, at }) => key === path && at < (sent?.sentAt ?? 0));
+  const from = Math.max(probe?.sentAt ?? 0, lease?.at ?? 0);
+  const to = sent?.sentAt ?? 0;
+  const here = marks.filter(({ keys }) => keys.includes(path));
+  const moved = here.some((mark) => (from < mark.from && mark.from < to) || (from < mark.to && mark.to < to));
+  const found = moved ? [`${id} was not decided again though the epoch moved`] : [];
+  const before = base ?? undefined;
+  if (write.before === before) return found;
+  const history = upstream.applied.slice(0, upstream.applied.indexOf(write)).filter((other) => other.path === path);
+  const between = history.slice(history.findLastIndex(({ after }) => after === before) + 1);
+  const excused = between.every(({ at }) => here.some((mark) => mark.from < at && at < mark.to && mark.to > to));
+  if (!excused) found.push(`${id} had read ${before}, but replaced ${write.before}`);
+  return found;
+}
