@@ -16,8 +16,9 @@ import { createIdentifier } from './resource/identity.js';
 import { createLocator, type Locator } from './resource/locate.js';
 import { createSelector } from './resource/selecting.js';
 import { createMemoryStore } from './store/memory.js';
-import { createUpstream, type Upstream } from './upstream/forward.js';
+import { createUpstream, type UpstreamOptions } from './upstream/forward.js';
 import { createHoldBudget } from './upstream/represent.js';
+import { createTunnels } from './upstream/tunnel.js';
 import { fingerprint } from './version/tag.js';
 
 /** Pairs of route and origin, and combinations of selecting fields, that are remembered. */
@@ -48,8 +49,10 @@ export async function createServer({ config, logger, version, clock = systemCloc
   const store = createMemoryStore({ resources: limits.resources, queue: limits.leaseQueue, clock });
   const metrics = createMetrics({ version, store: { kind: 'memory', scope }, storeStats: () => store.stats() });
   const observer = createObserver(logger, metrics, config.log.access);
-  const upstream = openUpstream(config, clock);
-  const gate = joinGate(config, { store, upstream, clock, observer });
+  const wayUpstream = upstreamOptions(config, clock);
+  const upstream = createUpstream(wayUpstream);
+  const tunnels = config.websocket ? createTunnels(wayUpstream) : undefined;
+  const gate = joinGate(config, { store, upstream, tunnels, clock, observer });
   let state: State = 'starting';
   const listener = await createListener({
     gate,
@@ -81,7 +84,7 @@ export async function createServer({ config, logger, version, clock = systemCloc
       state = 'draining';
       logger.info({ drainDelay: limits.drainDelay, drain: limits.drain }, 'draining');
       await elapsed(clock, limits.drainDelay);
-      const cancel = clock.after(limits.drain, () => listener.server.closeAllConnections());
+      const cancel = clock.after(limits.drain, () => listener.closeAllConnections());
       await listener.close();
       cancel();
       await Promise.all([admin.close(), store.close(), upstream.close()]);
@@ -93,7 +96,7 @@ export async function createServer({ config, logger, version, clock = systemCloc
 type State = 'starting' | 'serving' | 'draining';
 
 /** The gate with everything it is told by the configuration. */
-function joinGate(config: Config, parts: Pick<GateParts, 'store' | 'upstream' | 'clock' | 'observer'>): Gate {
+function joinGate(config: Config, parts: Pick<GateParts, 'store' | 'upstream' | 'tunnels' | 'clock' | 'observer'>): Gate {
   const { locate, keyOf } = locatorOf(config);
   const forwarded = { ...config, pathHeaders: config.identity.pathHeaders };
   const { authority } = parts.upstream;
@@ -152,10 +155,10 @@ function elapsed(clock: Clock, ms: number): Promise<void> {
   });
 }
 
-function openUpstream(config: Config, clock: Clock): Upstream {
+function upstreamOptions(config: Config, clock: Clock): UpstreamOptions {
   const { limits, upstreamTls } = config;
   const pem = (path: string | undefined): string | undefined => path && readFileSync(path, 'utf8');
-  return createUpstream({
+  return {
     url: config.upstream,
     connectTimeout: limits.connectTimeout,
     upstreamTimeout: limits.upstreamTimeout,
@@ -171,7 +174,7 @@ function openUpstream(config: Config, clock: Clock): Upstream {
       insecure: upstreamTls.insecure,
     },
     clock,
-  });
+  };
 }
 
 function readTls({ tls }: Config): { cert: string; key: string } | undefined {

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { ResponseBody } from '../upstream/call.js';
 
 /** One request as the gate sees it; nothing behind this knows the web framework. */
@@ -16,6 +17,8 @@ export interface Exchange {
   readonly arrivedAt: number;
   /** The request body, not yet read; undefined where the head announces none. */
   readonly body: IncomingMessage | undefined;
+  /** Protocols that the client would rather speak, where the request may be tunnelled for them: value of Upgrade. */
+  readonly upgrade?: string | undefined;
   /** Where the client waits for `100 (Continue)`: tells it to go on (W13). */
   readonly sendContinue: (() => void) | undefined;
   /** Aborted when the client's connection closes before it has its answer. Made when it is first asked for. */
@@ -37,6 +40,8 @@ export interface Answer {
   readonly body: Buffer | string | ResponseBody | undefined;
   /** Trailers after a held body; a streaming one brings its own. */
   readonly trailers?: readonly string[];
+  /** With 101: the upstream's connection, to be joined with the client's. */
+  readonly tunnel?: Socket;
   /** Called once the answer has been delivered, or could not be. */
   readonly release?: (() => void) | undefined;
   /** The upstream is not to be interrupted, even if the client goes away: it is carrying out a write (W15). */

@@ -10,6 +10,7 @@ import { type DecisionRecord, newRecord } from './outcome.js';
 import { type GateParts, type Passage, refuse, send } from './passage.js';
 import { read } from './read.js';
 import { relay, safeMethods, upstreamProblem } from './relay.js';
+import { tunnel } from './tunnel.js';
 import { passUnguarded } from './unguarded.js';
 import { write } from './write.js';
 
@@ -64,6 +65,8 @@ async function route(parts: GateParts, exchange: Exchange, record: DecisionRecor
 
   const { method, resource, conditions } = passage;
   const { policy } = resource;
+  // An override (I4) makes it another method, and then it is no upgrade any more.
+  if (exchange.upgrade !== undefined && method === 'GET') return tunnel(passage, exchange.upgrade);
   if (policy.guard === 'off') return pass(passage);
   if (safeMethods.has(method)) {
     // What a GET with a body is answered depends on that body: it is nobody's representation of the URL.

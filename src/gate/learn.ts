@@ -94,3 +94,16 @@ export function outcomeOf(
   if (result === 'unknown') return { kind: 'unknown', rest };
   return result === 'changed' ? { kind: 'changed', observation, doubts } : { kind: 'changed' };
 }
+
+/** How long a resource rests after a client aborted its own body, in milliseconds at most (W11). */
+const restAfterAbort = 1000;
+
+/**
+ * How long a resource rests after an unknown outcome (W11), in milliseconds.
+ *
+ * @param aborted whether it is unknown because the client aborted its own body
+ * @param quarantine longest rest, in milliseconds
+ */
+export function restAfter(aborted: boolean, quarantine: number): number {
+  return aborted ? Math.min(restAfterAbort, quarantine) : quarantine;
+}

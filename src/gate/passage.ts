@@ -10,6 +10,7 @@ import type { Call } from '../upstream/call.js';
 import type { SendableBody, Upstream } from '../upstream/forward.js';
 import type { Hashing } from '../upstream/probe.js';
 import type { HoldBudget } from '../upstream/represent.js';
+import type { Tunnels } from '../upstream/tunnel.js';
 import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
 import type { Answer, Exchange } from './exchange.js';
 import type { DecisionRecord, Observer } from './outcome.js';
@@ -32,6 +33,8 @@ export interface Resource {
 export interface GateParts {
   readonly store: Store;
   readonly upstream: Upstream;
+  /** The way for upgrades; undefined where they are refused. */
+  readonly tunnels?: Tunnels | undefined;
   readonly clock: Clock;
   readonly limits: GateLimits;
   readonly budget: HoldBudget;

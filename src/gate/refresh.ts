@@ -20,6 +20,8 @@ const refreshWithin = 2000;
 export interface WriteReply {
   readonly head: ResponseHead;
   readonly call: Call;
+  /** `Clock.now()` when the write was sent. */
+  readonly sentAt: number;
   /** Whether the client aborted its body meanwhile. */
   readonly aborted: boolean;
 }
@@ -40,7 +42,7 @@ export async function refreshAfter(
   const refreshed = wantsRefresh(passage, given) ? await refresh(passage) : undefined;
   if (refreshed === undefined) {
     const counts = given !== undefined && validator.kind === 'upstream' && namesTarget(passage);
-    const observation = counts ? observationFromAnswer(passage, head) : undefined;
+    const observation = counts ? observationFromAnswer(passage, reply) : undefined;
     return { observation, answer: relay(passage, head, call, ownTag(passage, given)) };
   }
   const { observation, representation } = refreshed;
@@ -92,10 +94,12 @@ function namesTarget({ method }: Passage): boolean {
   return method === 'PUT' || method === 'PATCH';
 }
 
-/** W9: under `upstream` the strong tag of a write's answer counts. */
-function observationFromAnswer(passage: Passage, head: ResponseHead): Observation {
+/**
+ * W9: under `upstream` the strong tag of a write's answer counts. It tells what was true when the write took effect, at
+ * any time after it was sent: what was written without a lease since then may be newer (R3).
+ */
+function observationFromAnswer(passage: Passage, { head, sentAt }: WriteReply): Observation {
   const { parts, fields, resource } = passage;
-  const now = parts.clock.now();
   return observationOf({
     view: viewOf(passage).view,
     selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
@@ -103,8 +107,8 @@ function observationFromAnswer(passage: Passage, head: ResponseHead): Observatio
     validator: resource.policy.validator,
     head: { ...head, status: 200 },
     hash: undefined,
-    sentAt: now,
-    receivedAt: now,
+    sentAt,
+    receivedAt: parts.clock.now(),
   });
 }
 

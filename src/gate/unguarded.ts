@@ -1,15 +1,16 @@
-import type { Token } from '../store/store.js';
-import { UpstreamError } from '../upstream/errors.js';
+import type { Outcome } from '../store/store.js';
+import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
 import type { Answer } from './exchange.js';
-import { resultOf } from './learn.js';
+import { restAfter, resultOf } from './learn.js';
 import { type Passage, send } from './passage.js';
 import { doubtedByAnswer } from './refresh.js';
 import { relay, upstreamProblem } from './relay.js';
 
 /**
  * A request that may write but takes no lease (W16, and W14's contended writes): it waits for nobody. While it is in
- * flight its target is in doubt, and at its outcome the epoch moves again.
+ * flight its target is in doubt, and at its outcome the epoch moves again; one whose outcome is unknown counts as being in
+ * flight until the rest is over (W11).
  *
  * @returns undefined where the client went away in the middle of its body
  */
@@ -19,6 +20,7 @@ export async function passUnguarded(
   body: SendableBody | undefined,
 ): Promise<Answer | undefined> {
   const { parts, resource, record } = passage;
+  const { quarantine } = parts.limits;
   const mark = await parts.store.touch([resource.key, ...resource.invalidates]);
   const sentAt = parts.clock.now();
   const call = send(passage, fields, body);
@@ -26,19 +28,20 @@ export async function passUnguarded(
     const head = await call.head;
     record.upstream = parts.clock.now() - sentAt;
     record.outcome = resultOf(head.status);
-    const settled = call.sent.then(() => settle(passage, mark, doubtedByAnswer(passage, head)));
+    const settled = call.sent.then(() => {
+      const aborted = call.failure instanceof RequestBodyError;
+      const isUnknown = aborted || resultOf(head.status) === 'unknown';
+      const changed: Outcome = { kind: 'changed', doubts: doubtedByAnswer(passage, head) };
+      return parts.store.settle(mark, isUnknown ? { kind: 'unknown', rest: restAfter(aborted, quarantine) } : changed);
+    });
     // Both sides may be speaking at once: an answer that begins before the request has ended is not held up.
     if (call.wholeRequestSent) await settled;
     return relay(passage, head, call);
   } catch (error) {
-    await settle(passage, mark, []);
-    record.outcome = 'unknown';
-    if (!(error instanceof UpstreamError)) return undefined;
-    record.outcome = error.sent ? 'unknown' : 'not-sent';
-    return upstreamProblem(passage, error, record.outcome);
+    const isFailure = error instanceof UpstreamError;
+    record.outcome = isFailure && !error.sent ? 'not-sent' : 'unknown';
+    const unknown: Outcome = { kind: 'unknown', rest: restAfter(!isFailure, quarantine) };
+    await parts.store.settle(mark, record.outcome === 'unknown' ? unknown : { kind: 'notSent' });
+    return isFailure ? upstreamProblem(passage, error, record.outcome) : undefined;
   }
-}
-
-function settle({ parts }: Passage, mark: Token, doubts: readonly string[]): Promise<void> {
-  return parts.store.settle(mark, { kind: 'changed', doubts });
 }

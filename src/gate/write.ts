@@ -9,14 +9,11 @@ import { withoutSynthetic } from './conditions.js';
 import { isConditional, leadingCondition } from './decide.js';
 import { checkForm, type Decision, decide, type Refusal } from './decision.js';
 import type { Answer } from './exchange.js';
-import { outcomeOf, resultOf } from './learn.js';
+import { outcomeOf, restAfter, resultOf } from './learn.js';
 import { type Passage, refuse, send } from './passage.js';
 import { doubtedByAnswer, refreshAfter, type WriteReply } from './refresh.js';
 import { relay, upstreamProblem } from './relay.js';
 import { passUnguarded } from './unguarded.js';
-
-/** How long a resource rests after a client aborted its own body, in milliseconds at most (W11). */
-const restAfterAbort = 1000;
 
 /** How often a decision is made again because somebody wrote without a lease meanwhile (W8). */
 const decisionsAtMost = 3;
@@ -127,17 +124,21 @@ async function forward(
     if (reply.kind === 'failed') return failedWrite(passage, reply.error);
     const result = reply.aborted ? 'unknown' : resultOf(reply.head.status);
     passage.record.outcome = result;
-    const rest = reply.aborted ? Math.min(restAfterAbort, parts.limits.quarantine) : parts.limits.quarantine;
+    const rest = restAfter(reply.aborted, parts.limits.quarantine);
     if (result !== 'changed') {
       return { outcome: outcomeOf(result, before, rest, []), answer: relay(passage, reply.head, reply.call) };
     }
     const { observation, answer } = await refreshAfter(passage, reply, body);
     return { outcome: outcomeOf(result, observation, rest, doubtedByAnswer(passage, reply.head)), answer };
   };
+  // A write that may still take effect may still have its side effects.
+  let sideOutcome: Outcome = { kind: 'unknown', rest: parts.limits.quarantine };
   try {
-    return await finish();
+    const done = await finish();
+    sideOutcome = done.outcome.kind === 'unknown' ? done.outcome : { kind: 'changed' };
+    return done;
   } finally {
-    if (sideEffects !== undefined) await parts.store.settle(sideEffects, { kind: 'changed' });
+    if (sideEffects !== undefined) await parts.store.settle(sideEffects, sideOutcome);
   }
 }
 
@@ -156,7 +157,7 @@ async function sendWrite(passage: Passage, fields: readonly string[], body: Send
   }
   record.upstream = parts.clock.now() - sentAt;
   if (head.status < 400 || head.status >= 500) await call.sent;
-  return { kind: 'answered', head, call, aborted: call.failure instanceof RequestBodyError };
+  return { kind: 'answered', head, call, sentAt, aborted: call.failure instanceof RequestBodyError };
 }
 
 /** W9, W11: nothing was sent, or nobody can say what became of it. */
@@ -165,7 +166,7 @@ function failedWrite(passage: Passage, error: Error): { outcome: Outcome; answer
   const { quarantine } = parts.limits;
   if (error instanceof RequestBodyError) {
     record.outcome = 'unknown';
-    const outcome: Outcome = { kind: 'unknown', rest: Math.min(restAfterAbort, quarantine) };
+    const outcome: Outcome = { kind: 'unknown', rest: restAfter(true, quarantine) };
     return { outcome, answer: bodyFailed(passage, error, 'unknown') };
   }
   if (!(error instanceof UpstreamError)) throw error;

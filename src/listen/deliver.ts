@@ -1,11 +1,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Answer } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
+import { hasField, withoutFields } from '../http/fields.js';
 import type { ResponseBody } from '../upstream/call.js';
 import { discard } from '../upstream/represent.js';
 
 /** How long what a client still sends after its answer is read and thrown away, in milliseconds. */
 const lingering = 30_000;
+
+/** Trailers end a chunked body alone (RFC 9110 6.5.1): Node refuses to announce them where there is none. */
+const ofChunkedBodies = new Set(['trailer']);
+
+const plain = /^[\t\x20-\x7e]*$/;
 
 /**
  * Writes an answer to the client, as it is: names, order and duplicates of its fields stay, Node adds the framing. A
@@ -35,9 +42,17 @@ export function deliver(
   response.once('close', over);
   const rawHeaders =
     closes || answer.close === true ? [...answer.rawHeaders, 'Connection', 'close'] : answer.rawHeaders;
-  writeHead(response, answer, rawHeaders);
-  response.once('finish', () => drain(request, clock));
   const hasNone = hasNoBody(request.method, answer.status);
+  const isChunked = !hasNone && request.httpVersion !== '1.0' && !hasField(rawHeaders, 'content-length');
+  try {
+    writeHead(response, answer, isChunked ? rawHeaders : withoutFields(rawHeaders, ofChunkedBodies));
+  } catch {
+    // Node does not write what its own parser would not read; nobody must wait for it.
+    if (isStream(body)) body.abort();
+    response.destroy();
+    return;
+  }
+  response.once('finish', () => drain(request, clock));
   if (isStream(body)) {
     stream(body, response, hasNone, answer.runsOn === true);
     return;
@@ -49,7 +64,12 @@ export function deliver(
 
 function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {
   if (statusText === undefined) response.writeHead(status, rawHeaders);
-  else response.writeHead(status, statusText, rawHeaders);
+  else response.writeHead(status, plain.test(statusText) ? statusText : octetsOf(statusText), rawHeaders);
+}
+
+/** undici reads a reason phrase as UTF-8, Node writes one octet per character. */
+function octetsOf(statusText: string): string {
+  return Buffer.from(statusText).toString('latin1');
 }
 
 function isStream(body: Answer['body']): body is ResponseBody {
@@ -81,12 +101,22 @@ function stream(body: ResponseBody, response: ServerResponse, hasNone: boolean, 
     },
     error() {
       // A connection that is closed in order looks like the end of a body without a length (RFC 9112 6.3).
-      response.socket?.resetAndDestroy();
+      if (response.socket !== null) breakOff(response.socket);
       response.destroy();
     },
   });
   // An event stream's head must not wait for its first event.
   if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+}
+
+/** Resets a TCP connection, with nothing that looks like its regular end before. */
+function breakOff(socket: Socket): void {
+  try {
+    socket.resetAndDestroy();
+  } catch {
+    // TLS has its own sign of a regular end, which is not sent then; a Unix socket knows no reset.
+  }
+  socket.destroy();
 }
 
 /** Reads what is left of a request that was answered early, so that the client sees its answer and can go on. */

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Exchange } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
-import { fieldValues, firstValue } from '../http/fields.js';
+import { endToEnd, fieldValues, firstValue } from '../http/fields.js';
 
 /** An inbound X-Request-Id that is kept (A3): nothing in it can do harm in a log, a page or a field. */
 const harmlessId = /^[\w.:=+/@-]{1,128}$/;
@@ -13,6 +13,8 @@ export interface RequestFacts {
   readonly requestTarget: string;
   /** Address of the peer, or of the client that a trusted proxy names. */
   readonly remoteAddress: string;
+  /** Value of Upgrade, where the request may be tunnelled. */
+  readonly upgrade: string | undefined;
   /** Whether the client waits for `100 (Continue)`. */
   readonly expectsContinue: boolean;
 }
@@ -28,6 +30,7 @@ export class ServerExchange implements Exchange {
   readonly requestId: string;
   readonly arrivedAt: number;
   readonly body: IncomingMessage | undefined;
+  readonly upgrade: string | undefined;
   readonly sendContinue: (() => void) | undefined;
   readonly #response: ServerResponse;
   readonly #whenGone: (() => void)[] = [];
@@ -44,6 +47,7 @@ export class ServerExchange implements Exchange {
     this.requestId = requestIdOf(request.rawHeaders);
     this.arrivedAt = clock.now();
     this.body = announcesBody(request) ? request : undefined;
+    this.upgrade = facts.upgrade;
     this.sendContinue = facts.expectsContinue ? () => response.writeContinue() : undefined;
     this.#response = response;
     response.once('close', () => this.#close());
@@ -64,12 +68,18 @@ export class ServerExchange implements Exchange {
     else this.#whenGone.push(action);
   }
 
-  /** Node writes 102 and 103; other 1xx have no way out through it and stay here. */
+  /**
+   * Written past Node, which knows some 1xx only and refuses early hints that it does not understand. While an earlier
+   * answer of a pipeline is being written there is no socket, and what the client does not take in time it does
+   * without: these answers are optional (RFC 9110 15.2).
+   */
   readonly sendInformational = (status: number, rawHeaders: string[]): void => {
-    const response = this.#response;
-    if (this.httpVersion === '1.0' || response.headersSent || this.#gone) return;
-    if (status === 102) response.writeProcessing();
-    if (status === 103) response.writeEarlyHints(grouped(rawHeaders));
+    const { socket, headersSent } = this.#response;
+    if (this.httpVersion === '1.0' || headersSent || this.#gone || socket === null || socket.writableNeedDrain) return;
+    const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`];
+    const fields = endToEnd(rawHeaders, 'response');
+    for (let index = 0; index + 1 < fields.length; index += 2) lines.push(`${fields[index]}: ${fields[index + 1]}`);
+    socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
   };
 
   #close(): void {
@@ -80,19 +90,10 @@ export class ServerExchange implements Exchange {
   }
 }
 
-function announcesBody(request: IncomingMessage): boolean {
+/** Whether a request's head announces a body (RFC 9112 6). */
+export function announcesBody(request: IncomingMessage): boolean {
   if (firstValue(request.rawHeaders, 'transfer-encoding') !== undefined) return true;
   return Number(firstValue(request.rawHeaders, 'content-length') ?? 0) > 0;
-}
-
-/** Fields by lower-case name, the values of one name in order. */
-function grouped(rawHeaders: readonly string[]): Record<string, string[]> {
-  const fields: Record<string, string[]> = {};
-  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
-    const name = (rawHeaders[index] ?? '').toLowerCase();
-    fields[name] = [...(fields[name] ?? []), rawHeaders[index + 1] ?? ''];
-  }
-  return fields;
 }
 
 /**

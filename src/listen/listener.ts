@@ -1,5 +1,4 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import httpProxy from '@fastify/http-proxy';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Gate } from '../gate/gate.js';
@@ -8,6 +7,7 @@ import type { Clock } from '../http/clock.js';
 import { createUnreadable, type Unreadable } from './client-error.js';
 import { deliver } from './deliver.js';
 import { ServerExchange } from './exchange.js';
+import { createUpgrades, UpgradableRequest } from './upgrade.js';
 
 export interface ListenerOptions {
   readonly gate: Gate;
@@ -29,12 +29,11 @@ export interface Listener {
   /** @returns the address in the form that it was configured in, with the port that was found */
   listen(address: ListenAddress): Promise<string>;
   readonly server: http.Server;
-  /** Stops taking connections; resolves when the last request is answered. */
+  /** Breaks all connections, tunnels too. */
+  closeAllConnections(): void;
+  /** Stops taking connections; resolves when the last request is answered and the last tunnel has ended. */
   close(): Promise<void>;
 }
-
-/** Methods that never have a body for Fastify's parsers; the gate takes any body from the raw request. */
-const bodyless = new Set(['GET', 'HEAD', 'TRACE']);
 
 /**
  * The web server: Fastify with @fastify/http-proxy mounted at the root, and the gate as its handler. Routing sees `/`
@@ -44,23 +43,30 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   const unreadable = createUnreadable(options.clock);
   const app = createApp(options, unreadable);
   const methods = http.METHODS.filter((method) => method !== 'CONNECT');
-  for (const method of methods) {
-    if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: !bodyless.has(method) });
-  }
+  // Bodies are the gate's, from the raw request: where Fastify expects one it asks for a Content-Type that it can read.
+  for (const method of methods) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
   const waiting = new WeakSet<IncomingMessage>();
   const { gate, clock } = options;
+  const upgrades = createUpgrades((request, response) => app.routing(request, response), clock);
 
   async function handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { raw } = request;
     reply.hijack();
+    if (!upgrades.admits(raw)) return;
     unreadable.track(raw, reply.raw);
     const facts = {
       requestTarget: (raw as IncomingMessage & { originalUrl?: string }).originalUrl ?? '',
       remoteAddress: request.ip,
+      upgrade: upgrades.protocolsOf(raw),
       expectsContinue: waiting.has(raw),
     };
     const { answer, done } = await gate.handle(new ServerExchange(raw, reply.raw, facts, clock));
-    if (answer !== undefined) return deliver(answer, raw, reply.raw, options.isDraining(), clock, done);
+    if (answer?.tunnel !== undefined) {
+      upgrades.join(answer, reply.raw, answer.tunnel);
+      return done();
+    }
+    const closes = options.isDraining() || upgrades.isLast(raw);
+    if (answer !== undefined) return deliver(answer, raw, reply.raw, closes, clock, done);
     raw.socket.destroy();
     done();
   }
@@ -78,6 +84,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     waiting.add(request);
     app.routing(request, response);
   });
+  app.server.on('upgrade', upgrades.accept);
   // Node cuts a longer list off without a word; what is cut off could be a condition.
   app.server.maxHeadersCount = 0;
   return {
@@ -85,6 +92,10 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     async listen(address) {
       await app.listen(listenOptions(address));
       return addressText(app.server.address(), address);
+    },
+    closeAllConnections() {
+      app.server.closeAllConnections();
+      upgrades.destroyAll();
     },
     close: () => app.close(),
   };
@@ -104,7 +115,11 @@ function createApp(options: ListenerOptions, unreadable: Unreadable): FastifyIns
     clientErrorHandler: unreadable.refuse,
   };
   // A missing Host is the gate's to refuse: Node would do it without a word of why.
-  const serverOptions = { maxHeaderSize: options.maxHeaderSize, requireHostHeader: false };
+  const serverOptions = {
+    maxHeaderSize: options.maxHeaderSize,
+    requireHostHeader: false,
+    IncomingMessage: UpgradableRequest,
+  };
   if (options.tls === undefined) return fastify({ ...settings, http: serverOptions });
   return fastify({ ...settings, https: { ...serverOptions, ...options.tls } }) as unknown as FastifyInstance;
 }

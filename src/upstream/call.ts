@@ -242,7 +242,8 @@ function latin1(field: Buffer): string {
   return field.toString('latin1');
 }
 
-function isEventStream(rawHeaders: readonly string[]): boolean {
+/** Whether an answer is a stream of events, which may be silent for as long as it likes. */
+export function isEventStream(rawHeaders: readonly string[]): boolean {
   for (let index = 0; index < rawHeaders.length; index += 2) {
     if (rawHeaders[index]?.toLowerCase() === 'content-type') {
       return (rawHeaders[index + 1] ?? '').toLowerCase().startsWith('text/event-stream');

@@ -59,7 +59,6 @@ const byCode: Readonly<Record<string, UpstreamErrorType>> = {
   ETIMEDOUT: 'connection_timeout',
   UND_ERR_CONNECT_TIMEOUT: 'connection_timeout',
   UND_ERR_HEADERS_OVERFLOW: 'http_protocol_error',
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'http_response_incomplete',
   EPROTO: 'tls_protocol_error',
 };
 
@@ -73,14 +72,16 @@ const byCode: Readonly<Record<string, UpstreamErrorType>> = {
  */
 export function upstreamError(error: unknown, sent: boolean, hasHead: boolean): UpstreamError {
   if (error instanceof UpstreamError) return error;
-  const { code = '', message } = error as { code?: string; message: string };
-  return new UpstreamError(errorType(code, hasHead), message, sent, error);
+  const { name, code = '', message } = error as { name: string; code?: string; message: string };
+  return new UpstreamError(errorType(name, code, hasHead), message, sent, error);
 }
 
-function errorType(code: string, hasHead: boolean): UpstreamErrorType {
+function errorType(name: string, code: string, hasHead: boolean): UpstreamErrorType {
   const known = byCode[code];
   if (known !== undefined) return known;
-  if (code.startsWith('HPE_')) return 'http_protocol_error';
+  // undici's parser errors have no code, and a head with two framings is reported as a body of the wrong length.
+  const isUnreadable = name === 'HTTPParserError' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH';
+  if (isUnreadable) return hasHead ? 'http_response_incomplete' : 'http_protocol_error';
   if (code.startsWith('CERT_') || code.includes('_CERT') || code.startsWith('ERR_TLS_CERT')) {
     return 'tls_certificate_error';
   }

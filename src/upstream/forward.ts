@@ -59,7 +59,7 @@ export interface UpstreamOptions {
 export function createUpstream(options: UpstreamOptions): Upstream {
   const url = new URL(options.url);
   const basePath = url.pathname.replace(/\/$/, '');
-  const serverName = options.tls.serverName ?? (isIP(url.hostname.replace(/[[\]]/g, '')) === 0 ? url.hostname : '');
+  const serverName = serverNameOf(options);
   const pool = new Pool(url.origin, {
     connections: options.connections,
     pipelining: options.keepAlive === 0 ? 0 : 1,
@@ -102,6 +102,16 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     },
     close: () => pool.destroy(),
   };
+}
+
+/**
+ * The upstream's name for SNI and the certificate check; empty where it is known by an address alone.
+ *
+ * @param options of the way to it
+ */
+export function serverNameOf({ url, tls }: UpstreamOptions): string {
+  const { hostname } = new URL(url);
+  return tls.serverName ?? (isIP(hostname.replace(/[[\]]/g, '')) === 0 ? hostname : '');
 }
 
 function dispatchBody(body: SendableBody | undefined): Buffer | Iterable<Buffer> | RequestStream | null {

@@ -23,7 +23,7 @@ const updates = 10;
 /** Far more than it takes: of those that have read the same content, one succeeds. */
 const attempts = 40 * updates;
 
-/** What decides: a probe for each write, or what the gate has learned (W4), which concurrent reads must not spoil (R3). */
+/** What decides: a probe for each write, or what the gate has learned and kept (W4). */
 const policies: readonly { readonly id: string; readonly policy: Partial<Policy> }[] = [
   { id: 'probed', policy: {} },
   { id: 'remembered', policy: { recheck: Number.POSITIVE_INFINITY } },

@@ -43,7 +43,7 @@ const growing: Pattern = {
   modify: (content, writer) => `${content}\n${writer}`,
 };
 
-/** What decides: a probe for each write, or what the gate has learned (W4), which concurrent reads must not spoil (R3). */
+/** What decides: a probe for each write, or what the gate has learned and kept (W4). */
 const policies: readonly { readonly name: string; readonly policy: Partial<Policy> }[] = [
   { name: 'probed', policy: {} },
   { name: 'remembered', policy: { recheck: Number.POSITIVE_INFINITY } },

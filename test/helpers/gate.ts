@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { loadConfig } from '../../src/config/load.js';
 import type { Config, Policy } from '../../src/config/schema.js';
 import { createServer } from '../../src/server.js';
+import type { VirtualClock } from './clock.js';
 
 /** What differs from the defaults. Times and sizes as the configuration has them after loading: milliseconds, bytes. */
 export interface GateSettings {
@@ -10,6 +11,8 @@ export interface GateSettings {
   readonly routes?: readonly { readonly path: string; readonly policy?: Partial<Policy> }[];
   readonly limits?: Partial<Config['limits']>;
   readonly config?: Partial<Config>;
+  /** Keeps all times but those of the sockets; the system's clock where there is none. */
+  readonly clock?: VirtualClock;
   /** Sees every log line. */
   readonly onLog?: (line: Record<string, unknown>) => void;
 }
@@ -33,11 +36,18 @@ export async function startGate(
   const config = gateConfig(settings);
   const destination = { write: (line: string) => settings.onLog?.(JSON.parse(line) as Record<string, unknown>) };
   const logger = pino({ level: settings.onLog === undefined ? 'silent' : 'info' }, destination);
-  const server = await createServer({ config, logger, version: '0.0.0-test' });
+  const server = await createServer({
+    config,
+    logger,
+    version: '0.0.0-test',
+    ...(settings.clock && { clock: settings.clock }),
+  });
   const { listen, admin } = await server.start();
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
     closing ??= server.stop();
+    // Time that stands still would keep connections open that are to be broken now.
+    setImmediate(() => settings.clock?.advance(0));
     return closing;
   };
   t.teardown(close);

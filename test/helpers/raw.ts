@@ -60,10 +60,12 @@ export function rawConnection(socket: Socket): RawConnection {
   socket.on('error', () => {
     failed = true;
   });
-  const closed = once(socket, 'close').then(() => {
-    isClosed = true;
-    recheck();
-    return { reset: failed, text: textNow() };
+  const closed = new Promise<{ reset: boolean; text: string }>((resolve) => {
+    socket.once('close', () => {
+      isClosed = true;
+      recheck();
+      resolve({ reset: failed, text: textNow() });
+    });
   });
   return {
     get text() {

@@ -1,7 +1,8 @@
+import type { DecisionRecord } from '../../src/gate/outcome.js';
 import type { Clock } from '../../src/http/clock.js';
 import type { Store, Token } from '../../src/store/store.js';
+import type { Client } from './simulated-client.js';
 import type { AppliedWrite, SimulatedUpstream } from './simulated-upstream.js';
-import type { Client } from './simulation.js';
 
 /** When a key was marked as being written without a lease, and until when. Keys are paths in simulations. */
 interface Mark {
@@ -38,7 +39,10 @@ export function withJournal(store: Store, clock: Clock): { store: Store; journal
     },
     settle(token, outcome) {
       const mark = byToken.get(token);
-      if (mark !== undefined) mark.to = Math.min(mark.to, clock.now());
+      if (mark?.to === Number.POSITIVE_INFINITY) {
+        // Rests end at whole milliseconds; fractions only tell readings of the clock apart.
+        mark.to = outcome.kind === 'unknown' ? Math.floor(clock.now()) + outcome.rest : clock.now();
+      }
       return store.settle(token, outcome);
     },
   };
@@ -62,22 +66,27 @@ export function passingOn(store: Store): Store {
 
 /**
  * Holds the history of a simulation against what the gate promises: a conditional write takes effect at most once, on
- * exactly the content that its client had read, and what was answered is what happened. Answers with 2xx are successes
- * of the backend; 412 and 503 mean that nothing was sent.
+ * exactly the content that its client had read; what was confirmed took effect, what was refused did not.
  *
  * A write without a lease (POST, a side effect) may change that content where it is on its way, without its epoch moving,
  * from the check to after the write was sent: nothing could tell.
  */
-export function violations(clients: readonly Client[], upstream: SimulatedUpstream, journal: Journal): string[] {
+export function violations(
+  clients: readonly Client[],
+  records: ReadonlyMap<string, DecisionRecord>,
+  upstream: SimulatedUpstream,
+  journal: Journal,
+): string[] {
   const found: string[] = [];
   for (const { request, status } of clients) {
-    const { id, method, path } = request;
-    if (method === 'GET') continue;
+    const { id, method, path, base } = request;
     const own = upstream.applied.filter((write) => write.id === id && write.path === path);
     if (own.length > 1) found.push(`${id} took effect ${own.length} times`);
-    if (status !== undefined && status < 300 && own.length === 0) found.push(`${id} was confirmed and lost`);
-    if ((status === 412 || status === 503) && own.length > 0) found.push(`${id} was refused and took effect`);
-    for (const write of own) found.push(...lostUpdates(write, request.base, upstream, journal));
+    const isConfirmed = status === 200 || status === 201 || status === 204;
+    if (method !== 'GET' && isConfirmed && own.length === 0) found.push(`${id} was confirmed and lost`);
+    const outcome = records.get(id)?.outcome ?? 'not-sent';
+    if (outcome === 'not-sent' && own.length > 0) found.push(`${id} was refused and took effect`);
+    for (const write of own) found.push(...lostUpdates(write, base, upstream, journal));
   }
   return found;
 }

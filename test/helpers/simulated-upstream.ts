@@ -90,18 +90,15 @@ export function createSimulatedUpstream(options: SimulatedUpstreamOptions): Simu
     const { method, path } = request;
     const found = documents.get(path);
     const isRead = method === 'GET' || method === 'HEAD';
-    const extends_ = method === 'PATCH' || method === 'POST';
-    const missing = found === undefined && method !== 'PUT';
-    if (!isRead && !missing) {
-      write(request, path, method === 'DELETE' ? undefined : extends_ ? `${found}+${body}` : body);
-    }
+    const isMissing = found === undefined && method !== 'PUT';
+    if (!isRead && !isMissing) write(request, path, contentAfter(method, found, body));
     options.onApply?.(request, (other, content) => write(request, other, content));
-    if (missing) return { head: { status: 404, statusText: '', rawHeaders: [] }, body: '' };
     const content = isRead ? found : documents.get(path);
-    const isTagged = kind !== 'none' && (isRead || kind === 'upstream') && content !== undefined;
+    const isTagged = content !== undefined && (isRead ? kind !== 'none' : kind === 'upstream');
     const rawHeaders = isTagged ? ['ETag', nativeTag(content)] : [];
-    const status = isRead ? 200 : found === undefined ? 201 : 204;
-    return { head: { status, statusText: '', rawHeaders }, body: method === 'GET' ? (content ?? '') : '' };
+    const success = isRead ? 200 : found === undefined ? 201 : 204;
+    const head = { status: isMissing ? 404 : success, statusText: '', rawHeaders };
+    return { head, body: method === 'GET' ? (content ?? '') : '' };
   }
 
   return {
@@ -113,7 +110,9 @@ export function createSimulatedUpstream(options: SimulatedUpstreamOptions): Simu
       return mostInFlight;
     },
     tagOf: (content) =>
-      kind === 'native' || kind === 'upstream' ? nativeTag(content) : syntheticTag(hashContent(Buffer.from(content))),
+      kind === 'native' || kind === 'upstream'
+        ? nativeTag(content)
+        : syntheticTag(hashContent(Buffer.from(content)), undefined),
     call(sent: UpstreamRequest) {
       const request: SentRequest = {
         id: fieldLine(sent.rawHeaders, 'x-request-id') ?? '',
@@ -134,6 +133,11 @@ export function createSimulatedUpstream(options: SimulatedUpstreamOptions): Simu
     },
     close: async () => {},
   };
+}
+
+function contentAfter(method: string, found: string | undefined, body: string): string | undefined {
+  if (method === 'DELETE') return undefined;
+  return method === 'PUT' ? body : `${found}+${body}`;
 }
 
 /** One request on its way; each step waits for its turn. */

@@ -177,18 +177,16 @@ t.test('request heads', async (t) => {
     t.equal(backend.requests.length, before, 'nothing forwarded');
   });
 
-  await t.test('a condition behind 5000 other fields counts', async (t) => {
-    const many = 'X-N: 1\r\n'.repeat(5000);
+  await t.test('a condition behind 2500 other fields counts', async (t) => {
+    const many = 'X-N: 1\r\n'.repeat(2500);
     const write = (tag: string) =>
       `PUT /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n${many}If-Match: ${tag}\r\n\r\ntwo`;
     const stale = await rawRequest(gate.port, write('"other"'));
     t.match(stale, /^HTTP\/1\.1 412 /);
     const current = await rawRequest(gate.port, write(etag));
     t.match(current, /^HTTP\/1\.1 204 /);
-    const forwarded = backend.requests.at(-2)?.method === 'PUT' ? backend.requests.at(-2) : backend.requests.at(-1);
     const arrived = backend.requests.filter((seen) => seen.method === 'PUT');
     t.equal(arrived.length, 1, 'the stale one was not forwarded');
-    t.ok(forwarded);
   });
 });
 
