@@ -45,6 +45,8 @@ export async function run(surroundings: Surroundings): Promise<ExitStatus | unde
   const loaded = loadConfig({ flags, env, readFile, requireUpstream: command === 'serve' || command === 'check' });
   if (loaded.kind === 'invalid') return wrong(loaded.errors, complain);
   for (const warning of loaded.warnings) complain(`warning: ${warning}`);
+  const unreadable = unreadableFiles(loaded.config, readFile);
+  if (unreadable.length > 0 && command !== 'health') return wrong(unreadable, complain);
   if (command === 'check') {
     for (const warning of unreachableRoutes(loaded.config)) complain(`warning: ${warning}`);
     return done(print, parsed.print ? printConfig(loaded) : 'the configuration is valid');
@@ -63,6 +65,26 @@ function wrong(errors: readonly string[], complain: (line: string) => void): Exi
   return 2;
 }
 
+/** Files that the configuration names and that cannot be read: as wrong as a wrong key. */
+function unreadableFiles({ tls, upstreamTls }: Config, readFile: (path: string) => string): string[] {
+  const named = {
+    'tls.cert': tls.cert,
+    'tls.key': tls.key,
+    'upstreamTls.ca': upstreamTls.ca,
+    'upstreamTls.cert': upstreamTls.cert,
+    'upstreamTls.key': upstreamTls.key,
+  };
+  return Object.entries(named).flatMap(([key, path]) => {
+    if (path === undefined) return [];
+    try {
+      readFile(path);
+      return [];
+    } catch (error) {
+      return [`${key}: ${path} cannot be read (${(error as Error).message}); give the path of a PEM file`];
+    }
+  });
+}
+
 async function serve(surroundings: Surroundings, { config }: Loaded, isDemo: boolean): Promise<ExitStatus | undefined> {
   const { level, pretty } = config.log;
   const { version, isTerminal, complain } = surroundings;
@@ -76,7 +98,9 @@ async function serve(surroundings: Surroundings, { config }: Loaded, isDemo: boo
       version,
     });
     const { listen } = await server.start();
-    if (demo !== undefined) logger.info(`open http://${listen}/ for the editors; the API is http://${listen}/docs`);
+    if (demo !== undefined && config.listen.kind === 'tcp') {
+      logger.info(`open http://${listen}/ for the editors; the API is http://${listen}/docs`);
+    }
   } catch (error) {
     complain(`ifmatch: ${(error as Error).message}`);
     await demo?.close();

@@ -57,6 +57,7 @@ export async function createServer({ config, logger, version, clock = systemCloc
   const listener = await createListener({
     gate,
     clock,
+    decided: observer.decided,
     upstream: config.upstream,
     maxHeaderSize: limits.header,
     keepAlive: limits.clientKeepAlive,
@@ -74,29 +75,41 @@ export async function createServer({ config, logger, version, clock = systemCloc
 
   return {
     async start() {
-      const listen = await listener.listen(config.listen);
-      const adminAddress = config.admin === 'off' ? 'off' : await admin.listen(config.admin);
-      state = 'serving';
-      announce(config, logger, { listen, admin: adminAddress, version });
-      return { listen, admin: adminAddress };
+      try {
+        const listen = await listener.listen(config.listen);
+        const adminAddress = config.admin === 'off' ? 'off' : await admin.listen(config.admin);
+        state = 'serving';
+        announce(config, logger, { listen, admin: adminAddress, version });
+        return { listen, admin: adminAddress };
+      } catch (error) {
+        await close();
+        throw error;
+      }
     },
     async stop() {
       state = 'draining';
       logger.info({ drainDelay: limits.drainDelay, drain: limits.drain }, 'draining');
       await elapsed(clock, limits.drainDelay);
       const cancel = clock.after(limits.drain, () => listener.closeAllConnections());
-      await listener.close();
+      await close();
       cancel();
-      await Promise.all([admin.close(), store.close(), upstream.close()]);
       logger.info('stopped');
     },
   };
+
+  async function close(): Promise<void> {
+    await listener.close();
+    await Promise.all([admin.close(), store.close(), upstream.close()]);
+  }
 }
 
 type State = 'starting' | 'serving' | 'draining';
 
 /** The gate with everything it is told by the configuration. */
-function joinGate(config: Config, parts: Pick<GateParts, 'store' | 'upstream' | 'tunnels' | 'clock' | 'observer'>): Gate {
+function joinGate(
+  config: Config,
+  parts: Pick<GateParts, 'store' | 'upstream' | 'tunnels' | 'clock' | 'observer'>,
+): Gate {
   const { locate, keyOf } = locatorOf(config);
   const forwarded = { ...config, pathHeaders: config.identity.pathHeaders };
   const { authority } = parts.upstream;
@@ -113,7 +126,8 @@ function joinGate(config: Config, parts: Pick<GateParts, 'store' | 'upstream' | 
       const facts = { remoteAddress, protocol, requestId, httpVersion, clientHost, upstreamHost: authority };
       return requestFields(raw, facts, forwarded);
     },
-    inbound: (raw, httpVersion) => responseVia(raw, httpVersion, forwarded),
+    // The upstream is spoken to in HTTP/1.1 alone.
+    inbound: (raw) => responseVia(raw, '1.1', forwarded),
   });
 }
 

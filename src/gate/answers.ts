@@ -7,6 +7,7 @@ import type { ConditionName, DecidedBy } from './outcome.js';
 export type ProblemName =
   | 'malformed-request'
   | 'request-head-too-large'
+  | 'expectation-failed'
   | 'ambiguous-target'
   | 'conflicting-override'
   | 'malformed-precondition'
@@ -24,6 +25,7 @@ export type ProblemName =
 const kinds: Readonly<Record<ProblemName, { status: number; title: string; error: string }>> = {
   'malformed-request': { status: 400, title: 'Malformed request', error: 'http_request_error' },
   'request-head-too-large': { status: 431, title: 'Request head too large', error: 'http_request_error' },
+  'expectation-failed': { status: 417, title: 'Expectation Failed', error: 'http_request_error' },
   'ambiguous-target': { status: 400, title: 'Ambiguous request target', error: 'http_request_error' },
   'conflicting-override': { status: 400, title: 'Conflicting method overrides', error: 'http_request_error' },
   'malformed-precondition': { status: 400, title: 'Malformed precondition', error: 'http_request_error' },
@@ -78,13 +80,14 @@ export function problemStatus(name: ProblemName): number {
 export function problemAnswer(name: ProblemName, details: ProblemDetails, context: ProblemContext): Answer {
   const { status, title, error } = kinds[name];
   const current = currentMember(details.current);
+  const [field] = details.condition?.split(':') ?? [];
   const problem: Problem = {
     type: `urn:problem-type:ifmatch:${name}`,
     title,
     status,
     detail: details.detail,
     instance: context.path,
-    ...(details.condition !== undefined && details.condition !== 'none' && { precondition: details.condition }),
+    ...(field !== undefined && field !== 'none' && { precondition: field }),
     ...(details.received !== undefined && details.received.length > 0 && { received: details.received.slice(0, 16) }),
     ...(current !== undefined && { current }),
     ...(details.decidedBy !== undefined && { decidedBy: details.decidedBy }),
@@ -113,7 +116,7 @@ function validatorFields(status: number, current: Observation | undefined): stri
 }
 
 function currentMember(current: Observation | undefined): Problem['current'] | undefined {
-  if (current === undefined || !current.exists) return undefined;
+  if (current?.etag === undefined && current?.lastModified === undefined) return undefined;
   return {
     ...(current.etag !== undefined && { etag: current.etag }),
     ...(current.lastModified !== undefined && { lastModified: current.lastModified }),

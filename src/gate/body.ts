@@ -3,7 +3,7 @@ import type { RequestBodyError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
 import { RequestStream, receiveBody } from '../upstream/request-body.js';
 import { createContentHasher, hashContent } from '../version/tag.js';
-import type { Passage } from './passage.js';
+import { type Passage, timeoutsOf } from './passage.js';
 
 /** The grace that W3 gives a long body before its rate counts, in milliseconds. */
 const rateGrace = 30_000;
@@ -23,7 +23,8 @@ export async function receive(passage: Passage): Promise<WriteBody | RequestBody
   const { exchange, fields, parts } = passage;
   const { body } = exchange;
   if (body === undefined) return noBody;
-  const { holdRequest, idleTimeout } = parts.limits;
+  const { holdRequest } = parts.limits;
+  const { idleTimeout } = timeoutsOf(passage);
   const announced = Number(fieldLine(fields, 'content-length') ?? 0);
   if (exchange.sendContinue !== undefined || announced > holdRequest) return streaming(passage, []);
   const received = await receiveBody(body, holdRequest, idleTimeout, parts.clock);
@@ -39,13 +40,15 @@ export async function receive(passage: Passage): Promise<WriteBody | RequestBody
 
 /** A body that streams from the client, which must keep its pace while a lease is held (W3). */
 function streaming(passage: Passage, head: readonly Buffer[]): WriteBody {
-  const { exchange, parts } = passage;
-  const { idleTimeout, minBodyRate, hashBody } = parts.limits;
+  const { exchange, parts, resource } = passage;
+  const { minBodyRate, hashBody } = parts.limits;
+  // Report mode refuses nothing, and who takes a lease there takes it from nobody (W14).
+  const minRate = resource.policy.mode === 'report' ? 0 : minBodyRate;
   const { body } = exchange;
   if (body === undefined) return noBody;
   // What is longer than a refresh reads cannot be compared with what it read.
   const hasher = createContentHasher({ coding: undefined, limit: isCoded(passage) ? 0 : hashBody });
-  const pace = { idleTimeout, minRate: minBodyRate, grace: rateGrace };
+  const pace = { ...timeoutsOf(passage), minRate, grace: rateGrace };
   return {
     send: () => {
       exchange.sendContinue?.();
@@ -56,10 +59,11 @@ function streaming(passage: Passage, head: readonly Buffer[]): WriteBody {
 }
 
 /** The body of a request that takes no lease: it streams at the client's own pace. */
-export function streamBody({ exchange, parts }: Passage): SendableBody | undefined {
+export function streamBody(passage: Passage): SendableBody | undefined {
+  const { exchange, parts } = passage;
   if (exchange.body === undefined) return undefined;
   exchange.sendContinue?.();
-  const pace = { idleTimeout: parts.limits.idleTimeout, minRate: 0, grace: 0 };
+  const pace = { ...timeoutsOf(passage), minRate: 0, grace: 0 };
   return new RequestStream(exchange.body, [], pace, parts.clock);
 }
 

@@ -5,20 +5,18 @@ import { isSynthetic } from '../version/tag.js';
 import type { Verdict } from './decide.js';
 import type { Validator } from './settings.js';
 
-/** The fields of a read as they go upstream, and whether the gate has taken a condition over (R1). */
+/** The fields of a read as they go upstream, and the conditions that the gate has taken over (R1). */
 export interface ReadPlan {
   readonly rawHeaders: string[];
-  readonly evaluates: boolean;
+  /** What the gate evaluates on the answer; undefined where the upstream evaluates all. */
+  readonly taken: Preconditions | undefined;
 }
 
-const everyReadCondition = new Set([
-  'if-match',
-  'if-none-match',
-  'if-modified-since',
-  'if-unmodified-since',
-  'if-range',
-  'range',
-]);
+const ranges = ['range', 'if-range'];
+const matchFields = ['if-match', 'if-unmodified-since'];
+const noneMatchFields = ['if-none-match', 'if-modified-since'];
+const everyReadCondition = new Set([...matchFields, ...noneMatchFields, ...ranges]);
+const revalidation = new Set([...noneMatchFields, ...ranges]);
 
 /** Whether the upstream's own strong tags may decide at all (V1). */
 export function nativesAllowed(validator: Validator): boolean {
@@ -27,43 +25,57 @@ export function nativesAllowed(validator: Validator): boolean {
 
 /**
  * Divides the conditions of a read between the upstream and the gate (R1, R2): only tags that could satisfy an If-Match
- * travel. A field from which a tag was taken loses the date that it overrides, and Range goes with it, because a 206
- * could not be held against what was taken. Under `upstream` weak tags travel: no better ones are given in their place.
+ * travel. Where an If-Match does not, the gate takes all conditions over; where an If-None-Match does not, it takes that
+ * one with the date that it overrides. Range goes with either, because a 206 could not be held against what was taken.
+ * Under `upstream` weak tags travel: no better ones are given in their place.
  *
  * @param raw end-to-end fields of the request
  * @param conditions the same request's conditions; malformed ones are the upstream's to answer
  */
 export function planRead(raw: RawHeaders, conditions: Preconditions, validator: Validator): ReadPlan {
   const travels = (tag: string): boolean => tagTravels(tag, validator);
-  const dropped = new Set<string>();
   const { ifMatch, ifNoneMatch, malformed } = conditions;
   if (malformed === undefined && ifMatch.kind === 'tags' && !ifMatch.tags.every(travels)) {
-    for (const name of ['if-match', 'if-unmodified-since', 'range', 'if-range']) dropped.add(name);
+    return {
+      rawHeaders: withoutConditions(raw),
+      taken: { ...conditions, ifNoneMatch: revalidated(conditions).ifNoneMatch },
+    };
   }
-  let remaining: string[] = [];
   if (malformed === undefined && ifNoneMatch.kind === 'tags' && !ifNoneMatch.tags.every(travels)) {
-    for (const name of ['if-none-match', 'if-modified-since', 'range', 'if-range']) dropped.add(name);
-    remaining = ifNoneMatch.tags.filter(travels);
+    const rawHeaders = withoutFields(raw, revalidation);
+    const remaining = ifNoneMatch.tags.filter(travels);
+    if (remaining.length > 0) rawHeaders.push('If-None-Match', remaining.join(', '));
+    return { rawHeaders, taken: revalidated(conditions) };
   }
-  const evaluates = dropped.size > 0;
-  if (!rangeTravels(raw, validator)) {
-    dropped.add('range');
-    dropped.add('if-range');
-  }
-  const rawHeaders = dropped.size === 0 ? [...raw] : withoutFields(raw, dropped);
-  if (remaining.length > 0) rawHeaders.push('If-None-Match', remaining.join(', '));
-  return { rawHeaders, evaluates };
+  const rawHeaders = rangeTravels(raw, validator) ? [...raw] : withoutFields(raw, new Set(ranges));
+  return { rawHeaders, taken: undefined };
 }
 
 /**
- * The conditions of a read as the gate evaluates them: a weak tag of the upstream's own matches nothing, so that the
- * client gets a 200 with a usable tag instead of a 304 that keeps a useless one alive (R1).
+ * The same read without what an answer that proves nothing was given for (V7): a 304 or 206 by a tag that may stand for
+ * two contents. The date goes too: it is no better.
  */
-export function usefulConditions(conditions: Preconditions): Preconditions {
-  const { ifNoneMatch } = conditions;
-  if (ifNoneMatch.kind !== 'tags') return conditions;
-  const tags = ifNoneMatch.tags.filter((tag) => !isWeak(tag) || isSynthetic(tag.slice(2)));
-  return { ...conditions, ifNoneMatch: { kind: 'tags', tags } };
+export function planReadAgain(raw: RawHeaders, conditions: Preconditions): ReadPlan {
+  return {
+    rawHeaders: withoutFields(raw, revalidation),
+    taken: { ...revalidated(conditions), ifModifiedSince: undefined },
+  };
+}
+
+/**
+ * If-None-Match and If-Modified-Since alone, as the gate evaluates them: a weak tag of the upstream's own matches
+ * nothing, so that the client gets a 200 with a usable tag instead of a 304 that keeps a useless one alive (R1).
+ */
+function revalidated({ ifNoneMatch, ifModifiedSince }: Preconditions): Preconditions {
+  const isUseful = (tag: string): boolean => !isWeak(tag) || isSynthetic(tag.slice(2));
+  const tags = ifNoneMatch.kind === 'tags' ? { ...ifNoneMatch, tags: ifNoneMatch.tags.filter(isUseful) } : ifNoneMatch;
+  return {
+    ifMatch: { kind: 'absent' },
+    ifNoneMatch: tags,
+    ifModifiedSince,
+    ifUnmodifiedSince: undefined,
+    malformed: undefined,
+  };
 }
 
 /** The fields of a read without any condition or range: what tells the current representation for certain. */

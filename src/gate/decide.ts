@@ -48,7 +48,7 @@ export function leadingCondition(
 ): { name: ConditionName; received: readonly string[] } {
   const { ifMatch, ifNoneMatch } = conditions;
   if (ifMatch.kind === 'tags') return { name: 'If-Match', received: ifMatch.tags };
-  if (ifMatch.kind === 'any') return { name: 'If-Match', received: ['*'] };
+  if (ifMatch.kind === 'any') return { name: 'If-Match: *', received: ['*'] };
   const date = field('if-unmodified-since');
   if (conditions.ifUnmodifiedSince !== undefined && date !== undefined && ifNoneMatch.kind === 'absent') {
     return { name: 'If-Unmodified-Since', received: [date] };
@@ -63,7 +63,7 @@ export function leadingCondition(
  * content coding it was issued for (V2); a native one only where it may be used (V6, V7).
  */
 export function asCurrent(observation: Observation): Current {
-  const { native, hash, etag } = observation;
+  const { native, hash } = observation;
   return {
     exists: observation.exists,
     strongMatch(tag) {
@@ -71,12 +71,26 @@ export function asCurrent(observation: Observation): Current {
       return native !== undefined && strongMatch(tag, native);
     },
     weakMatch(tag) {
-      const strong = isWeak(tag) ? tag.slice(2) : tag;
+      const strong = withoutWeakness(tag);
       if (isSynthetic(strong)) return hash !== undefined && syntheticHash(strong) === hash;
-      return (native !== undefined && weakMatch(tag, native)) || (etag !== undefined && weakMatch(tag, etag));
+      return native !== undefined && weakMatch(tag, native);
     },
     lastModified: parseHttpDate(observation.lastModified),
   };
+}
+
+/** The same for a write, whose If-None-Match also holds against tags that are of no other use (W6). */
+export function asCurrentForWrite(observation: Observation): Current {
+  const current = asCurrent(observation);
+  const { upstreamTag } = observation;
+  return {
+    ...current,
+    weakMatch: (tag) => current.weakMatch(tag) || (upstreamTag !== undefined && weakMatch(tag, upstreamTag)),
+  };
+}
+
+function withoutWeakness(tag: string): string {
+  return isWeak(tag) ? tag.slice(2) : tag;
 }
 
 /**
@@ -85,7 +99,7 @@ export function asCurrent(observation: Observation): Current {
  * @param method effective method of the write
  */
 export function judge(method: string, conditions: Preconditions, observation: Observation): Verdict {
-  const current = asCurrent(observation);
+  const current = asCurrentForWrite(observation);
   const evaluation = evaluate(method, conditions, current);
   if (evaluation.result !== 'proceed') return { kind: 'refuse', observation, field: evaluation.field as ConditionName };
   const { ifMatch } = conditions;
@@ -127,17 +141,33 @@ export function judgeByKnowledge(
       (known.sentAt > needs.arrivedAt || needs.now - known.sentAt <= needs.recheck),
   );
   const own = fresh.find(needs.selectsSame);
-  if (own !== undefined && canTell(conditions, own, needs.nativesAllowed)) return judge(method, conditions, own);
+  if (own !== undefined) {
+    // What was read for somebody else after this request arrived is as good as a probe of its own (W4).
+    const nativesTold = !needs.nativesAllowed || own.native !== undefined || own.sentAt > needs.arrivedAt;
+    if (tellsAll(conditions, own, nativesTold)) return judge(method, conditions, own);
+  }
   if (conditions.ifMatch.kind === 'absent' || conditions.ifNoneMatch.kind !== 'absent') return undefined;
   return fresh.map((known) => judge(method, conditions, known)).find((verdict) => verdict.kind === 'forward');
 }
 
-/** Whether an observation holds what is needed to say of each tag that it does not match. */
-function canTell(conditions: Preconditions, known: Observation, nativesAllowed: boolean): boolean {
+/**
+ * Whether an observation says of each tag that matters whether it is current. Where one of a list matches, the others
+ * do not matter; weak ones never match in If-Match.
+ *
+ * @param nativesTold whether the lack of a usable native tag means that none can match
+ */
+export function tellsAll(conditions: Preconditions, known: Observation, nativesTold: boolean): boolean {
   if (!known.exists) return true;
-  return namedTags(conditions).every((tag) =>
-    isSynthetic(tag) ? known.hash !== undefined : !nativesAllowed || known.native !== undefined,
-  );
+  const { ifMatch, ifNoneMatch } = conditions;
+  const current = asCurrentForWrite(known);
+  const isTold = (tag: string): boolean => (isSynthetic(withoutWeakness(tag)) ? known.hash !== undefined : nativesTold);
+  const matchTold =
+    ifMatch.kind !== 'tags' ||
+    ifMatch.tags.some(current.strongMatch) ||
+    ifMatch.tags.every((tag) => isWeak(tag) || isTold(tag));
+  const noneMatchTold =
+    ifNoneMatch.kind !== 'tags' || ifNoneMatch.tags.some(current.weakMatch) || ifNoneMatch.tags.every(isTold);
+  return matchTold && noneMatchTold;
 }
 
 /** All tags that a request names, weak ones without their prefix. */
@@ -146,7 +176,7 @@ export function namedTags({ ifMatch, ifNoneMatch }: Preconditions): string[] {
     ...(ifMatch.kind === 'tags' ? ifMatch.tags : []),
     ...(ifNoneMatch.kind === 'tags' ? ifNoneMatch.tags : []),
   ];
-  return tags.map((tag) => (isWeak(tag) ? tag.slice(2) : tag));
+  return tags.map(withoutWeakness);
 }
 
 /** Whether a request names a tag that only the gate can judge. */

@@ -1,6 +1,10 @@
 import { fieldLine } from '../http/fields.js';
+import { parseHttpDate } from '../http/http-date.js';
+import { signsRequest } from '../resource/credential.js';
+import { isNegotiated } from '../resource/selecting.js';
 import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
+import { discard } from '../upstream/represent.js';
 import { isSynthetic } from '../version/tag.js';
 import type { ProblemDetails, ProblemName } from './answers.js';
 import { conditionsForWrite, nativesAllowed } from './conditions.js';
@@ -14,11 +18,20 @@ import {
   leadingCondition,
   namedTags,
   restsOnDateAlone,
+  tellsAll,
   type Verdict,
 } from './decide.js';
 import type { DecidedBy } from './outcome.js';
 import type { Passage } from './passage.js';
-import { type ProbeResult, probe, probeOptions, selectsLike, viewOf } from './version.js';
+import {
+  adviseIfUnstable,
+  isComparable,
+  type ProbeResult,
+  probe,
+  probeOptions,
+  selectsLike,
+  viewOf,
+} from './version.js';
 
 /** What is to become of a write. */
 export type Decision =
@@ -92,24 +105,31 @@ export async function decide(
   const verdict = judgeByKnowledge(method, conditions, knowledge, needs);
   if (verdict !== undefined) return conclude(passage, verdict, 'store', bound);
   if (bound) return decideBound(passage, view);
-  return decideByProbe(passage, knowledge, needs);
+  return decideByProbe(passage, knowledge, needs, since === undefined);
 }
 
 async function decideByProbe(
   passage: Passage,
   knowledge: readonly Observation[],
   needs: KnowledgeNeeds,
+  isFirst: boolean,
 ): Promise<Decision> {
-  const { conditions, method } = passage;
+  const { conditions } = passage;
   const options = probeOptions(passage, knowledge, needs.view);
   const result = await probe(passage, options);
+  // V9 speaks of one epoch: what was known before a repeated decision belongs to an earlier one.
+  if (result.kind === 'observation' && isFirst) adviseIfUnstable(passage, knowledge, result.observation);
   const decision = fromProbe(passage, result, false);
-  if (result.kind !== 'observation' || judge(method, conditions, result.observation).kind === 'forward')
-    return decision;
+  if (decision.kind !== 'refuse' || decision.name !== 'precondition-failed') return decision;
   // The tag may be that of another representation of this URL: it is asked for once before it is refused (W4).
   const issued = issuedFor(conditions, knowledge, needs);
   if (issued === undefined) return decision;
-  const again = await probe(passage, { ...options, replacing: issued.selecting.fields });
+  const replacement = { fields: issued.selecting.fields, replaces: isNegotiated };
+  const again = await probe(passage, { ...options, replacement });
+  if (again.kind === 'relay') {
+    discard(again.call);
+    return decision;
+  }
   const second = fromProbe(passage, again, false);
   return second.kind === 'forward' ? second : decision;
 }
@@ -117,10 +137,16 @@ async function decideByProbe(
 /** W4: credentials that cannot be used twice, and a version that is not known. */
 async function decideBound(passage: Passage, view: string): Promise<Decision> {
   const { policy } = passage.resource;
-  const replacing = Object.entries(policy.probe.headers).flat();
-  if (replacing.length > 0) {
-    const options = { ...probeOptions(passage, [], view), replacing, wantsBytes: false };
-    return fromProbe(passage, await probe(passage, options), true);
+  const { headers } = policy.probe;
+  const names = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+  if (names.size > 0) {
+    const replaces = (name: string): boolean => names.has(name) || signsRequest(name);
+    const replacement = { fields: Object.entries(headers).flat(), replaces };
+    const result = await probe(passage, { ...probeOptions(passage, [], view), replacement, wantsBytes: false });
+    if (result.kind !== 'relay') return fromProbe(passage, result, true);
+    // What the upstream tells somebody else is not for this client to see.
+    discard(result.call);
+    return untellable(passage, 'The version could not be read with the credentials of policy.probe.headers.');
   }
   return untellable(passage, 'The credentials of this request cannot be used a second time to read the version.');
 }
@@ -132,8 +158,8 @@ async function decideBound(passage: Passage, view: string): Promise<Decision> {
 function fromProbe(passage: Passage, result: ProbeResult, foreign: boolean): Decision {
   if (result.kind === 'relay') return result;
   if (result.kind === 'untellable') return untellable(passage, result.reason);
-  const { observation, comparable, head, representation } = result;
-  if (!comparable && namedTags(passage.conditions).length > 0) {
+  const { observation, head, representation } = result;
+  if (!tellsAll(passage.conditions, observation, isComparable(passage, observation))) {
     return untellable(passage, 'The resource has a representation that no version can be told of: too long, or coded.');
   }
   const verdict = judge(passage.method, passage.conditions, observation);
@@ -141,7 +167,8 @@ function fromProbe(passage: Passage, result: ProbeResult, foreign: boolean): Dec
   if (foreign) return decision;
   const bytes = representation?.bytes;
   if (decision.kind !== 'refuse') return { ...decision, observation };
-  return { ...decision, observation, representation: bytes === undefined ? undefined : { head, bytes } };
+  const shows = decision.name === 'precondition-failed' && bytes !== undefined;
+  return { ...decision, observation, representation: shows ? { head, bytes } : undefined };
 }
 
 /** W5: forwarded where the upstream can judge all of it itself; else no 412, which the client could never win. */
@@ -193,7 +220,7 @@ function conclude(
     return { kind: 'refuse', name: 'precondition-failed', details };
   }
   const usesDate = resource.policy.guard === 'required' && restsOnDateAlone(conditions);
-  if (usesDate && observation.lastModified === undefined) {
+  if (usesDate && parseHttpDate(observation.lastModified) === undefined) {
     return preconditionRequired('The resource has no Last-Modified, so If-Unmodified-Since says nothing about it.');
   }
   return { kind: 'forward', fields: conditionsForWrite(fields, conditions, verdict), observation: undefined };

@@ -11,7 +11,10 @@ export interface Exchange {
   readonly rawHeaders: readonly string[];
   readonly httpVersion: string;
   readonly protocol: 'http' | 'https';
+  /** Address of the peer; empty where it has none. */
   readonly remoteAddress: string;
+  /** Address of the client, as far as it can be believed: for the record. */
+  readonly clientAddress: string | undefined;
   readonly requestId: string;
   /** `Clock.now()` when the head was received (W4). */
   readonly arrivedAt: number;

@@ -2,14 +2,13 @@ import { methodOverride, withoutMethodParameter } from '../headers/override.js';
 import { endToEnd, fieldLine, fieldValues, firstValue, withoutFields } from '../http/fields.js';
 import { parsePreconditions } from '../http/preconditions.js';
 import { parseTarget, type Target } from '../resource/target.js';
-import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
 import { streamBody } from './body.js';
 import type { Answer, Exchange } from './exchange.js';
 import { type DecisionRecord, newRecord } from './outcome.js';
-import { type GateParts, type Passage, refuse, send } from './passage.js';
+import { type GateParts, type Passage, send } from './passage.js';
 import { read } from './read.js';
-import { relay, safeMethods, upstreamProblem } from './relay.js';
+import { failure, relay, safeMethods } from './relay.js';
 import { tunnel } from './tunnel.js';
 import { passUnguarded } from './unguarded.js';
 import { write } from './write.js';
@@ -29,7 +28,7 @@ export interface Gate {
 export function createGate(parts: GateParts): Gate {
   return {
     async handle(exchange) {
-      const record = newRecord(exchange.requestId, exchange.method, exchange.requestTarget);
+      const record = newRecord(exchange);
       const done = (): void => {
         record.total = parts.clock.now() - exchange.arrivedAt;
         parts.observer.decided(record);
@@ -122,13 +121,18 @@ function malformation({ httpVersion }: Exchange, hosts: number): string | undefi
 /** What the gate answers itself (W13) and does not pass on. */
 const notForwarded = new Set(['expect']);
 
-/** I4: an override only raises: a request that some backend may take for a guarded write is that write. */
+/**
+ * I4: an override only raises. A request that some backend may take for a guarded write is that write, and a read that
+ * may be taken for a write is no read.
+ */
 function effectiveMethod(
   method: string,
   override: ReturnType<typeof methodOverride>,
   guarded: readonly string[],
 ): string {
-  return override.kind === 'method' && guarded.includes(override.method) ? override.method : method;
+  if (override.kind !== 'method') return method;
+  const raises = guarded.includes(override.method) || (safeMethods.has(method) && !safeMethods.has(override.method));
+  return raises ? override.method : method;
 }
 
 function withoutOverride(target: Target): Target {
@@ -162,12 +166,7 @@ async function pass(passage: Passage): Promise<Answer | undefined> {
 }
 
 function failed(passage: Passage, error: unknown): Answer | undefined {
-  if (passage.exchange.isGone) return undefined;
-  if (error instanceof UpstreamError) return upstreamProblem(passage, error, undefined);
-  if (!(error instanceof RequestBodyError)) throw error;
-  if (error.reason === 'aborted') return undefined;
-  const next = 'Send the whole body without long pauses.';
-  return refuse(passage, 'slow-request', { detail: `${error.message}.`, next, close: true });
+  return passage.exchange.isGone ? undefined : failure(passage, error, undefined);
 }
 
 /** A problem about a request for which no resource was found. */

@@ -1,4 +1,5 @@
-import { fieldLine } from '../http/fields.js';
+import { parseEntityTag } from '../http/entity-tag.js';
+import { fieldLine, fieldValues } from '../http/fields.js';
 import type { Selecting } from '../http/selecting.js';
 import type { Observation, Outcome } from '../store/store.js';
 import type { ResponseHead } from '../upstream/call.js';
@@ -40,7 +41,7 @@ export function contentCoding(head: ResponseHead): string | undefined {
 
 /** Whether an answer came out of a cache and so says nothing about now (V10). */
 export function isCached(head: ResponseHead): boolean {
-  return Number(fieldLine(head.rawHeaders, 'age') ?? 0) > 0;
+  return fieldValues(head.rawHeaders, 'age').some((age) => Number(age) > 0);
 }
 
 /**
@@ -51,11 +52,13 @@ export function observationOf(reading: Reading): Observation {
   const { head, hash, validator, view, selecting, sentAt, fingerprint } = reading;
   const base = { view, selecting, sentAt, fingerprint };
   if (head.status !== 200) {
-    return { ...base, exists: false, native: undefined, hash: undefined, etag: undefined, lastModified: undefined };
+    const nothing = { native: undefined, upstreamTag: undefined, hash: undefined, etag: undefined };
+    return { ...base, ...nothing, exists: false, lastModified: undefined };
   }
   const native = nativeTag(head, validator, reading.receivedAt);
   const lastModified = fieldLine(head.rawHeaders, 'last-modified');
-  return { ...base, exists: true, native, hash, etag: givenTag(reading, native), lastModified };
+  const upstreamTag = native ?? parseEntityTag(fieldLine(head.rawHeaders, 'etag'));
+  return { ...base, exists: true, native, upstreamTag, hash, etag: givenTag(reading, native), lastModified };
 }
 
 /** The tag that a reader is given. */

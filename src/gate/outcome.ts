@@ -1,8 +1,8 @@
 /** What decided: the gate's own read, what the store knew, or the policy alone (A1). */
 export type DecidedBy = 'probe' | 'store' | 'policy';
 
-/** The condition that a decision rests on. */
-export type ConditionName = 'If-Match' | 'If-None-Match' | 'If-Unmodified-Since' | 'none';
+/** The condition that a decision rests on; `If-Match: *`, the deliberate override, counts apart (W2). */
+export type ConditionName = 'If-Match' | 'If-Match: *' | 'If-None-Match' | 'If-Unmodified-Since' | 'none';
 
 /**
  * The one record of what happened to a request; log and metrics read it at the end. Times in milliseconds.
@@ -18,6 +18,8 @@ export interface DecisionRecord {
   /** `forwarded`, or the problem's name; `report:` before it where the mode only reports (W14). */
   decision: string;
   condition: ConditionName;
+  /** Address of the client, as far as `trustProxy` believes it. */
+  client: string | undefined;
   /** Tags or date as the client sent them. */
   received: readonly string[];
   current: string | undefined;
@@ -48,8 +50,16 @@ export interface Observer {
   wasAdvised(route: string, advice: Advice): boolean;
 }
 
-/** @returns a record of a request about which nothing is known yet */
-export function newRecord(requestId: string, method: string, requestTarget: string): DecisionRecord {
+/** What a record is begun with. */
+export interface RecordedRequest {
+  readonly requestId: string;
+  readonly method: string;
+  readonly requestTarget: string;
+  readonly clientAddress: string | undefined;
+}
+
+/** @returns a record of a request about which nothing else is known yet */
+export function newRecord({ requestId, method, requestTarget, clientAddress }: RecordedRequest): DecisionRecord {
   return {
     requestId,
     route: '*',
@@ -58,6 +68,7 @@ export function newRecord(requestId: string, method: string, requestTarget: stri
     kind: 'passed',
     decision: 'forwarded',
     condition: 'none',
+    client: clientAddress,
     received: [],
     current: undefined,
     decidedBy: undefined,

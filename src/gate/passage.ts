@@ -56,7 +56,7 @@ export interface GateParts {
   /** The fields of a request as they go upstream: Host, X-Forwarded-*, X-Request-Id, Via. */
   readonly outbound: (raw: RawHeaders, exchange: Exchange, host: string) => string[];
   /** The fields of an upstream's answer as they go to the client: Via. */
-  readonly inbound: (raw: string[], httpVersion: string) => string[];
+  readonly inbound: (raw: string[]) => string[];
 }
 
 /** One request on its way through the gate. */
@@ -77,40 +77,35 @@ export interface Passage {
   readonly resource: Resource;
 }
 
+/** The route's timeouts, in milliseconds: its own, or the limits. */
+export function timeoutsOf({ parts, resource }: Passage): { upstreamTimeout: number; idleTimeout: number } {
+  const { upstreamTimeout = parts.limits.upstreamTimeout, idleTimeout = parts.limits.idleTimeout } =
+    resource.policy.timeouts;
+  return { upstreamTimeout, idleTimeout };
+}
+
 /** Sends the request itself upstream. */
 export function send(passage: Passage, fields: RawHeaders, body?: SendableBody): Call {
   const { exchange, target } = passage;
   return call(passage, exchange.method, target, fields, body, exchange.sendInformational);
 }
 
-/**
- * Sends a read of the gate's own for the same resource.
- *
- * @param within milliseconds to the response head, where it must come sooner than the route's timeout
- */
-export function sendRead(passage: Passage, method: 'GET' | 'HEAD', fields: RawHeaders, within?: number): Call {
-  return call(passage, method, passage.readTarget, fields, undefined, undefined, within);
+/** Sends a read of the gate's own for the same resource. */
+export function sendRead(passage: Passage, method: 'GET' | 'HEAD', fields: RawHeaders): Call {
+  return call(passage, method, passage.readTarget, fields, undefined, undefined);
 }
 
 function call(
-  { parts, exchange, resource, host }: Passage,
+  passage: Passage,
   method: string,
   target: Target,
   fields: RawHeaders,
   body: SendableBody | undefined,
   onInformational: Exchange['sendInformational'] | undefined,
-  within?: number,
 ): Call {
-  const { timeouts } = resource.policy;
-  return parts.upstream.call({
-    method,
-    target: target.raw,
-    rawHeaders: parts.outbound(fields, exchange, host),
-    body,
-    upstreamTimeout: within ?? timeouts.upstreamTimeout,
-    idleTimeout: timeouts.idleTimeout,
-    onInformational,
-  });
+  const { parts, exchange, host } = passage;
+  const rawHeaders = parts.outbound(fields, exchange, host);
+  return parts.upstream.call({ method, target: target.raw, rawHeaders, body, ...timeoutsOf(passage), onInformational });
 }
 
 /** How this request's representations are hashed. `limit`: decoded bytes; `keep`: bytes held where all are needed. */

@@ -1,17 +1,18 @@
-import { fieldLine, hasField, type RawHeaders } from '../http/fields.js';
-import { evaluate } from '../http/preconditions.js';
+import { fieldLine, hasField } from '../http/fields.js';
+import { evaluate, type Preconditions } from '../http/preconditions.js';
 import type { Observation, ReadStart } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
+import { UpstreamError } from '../upstream/errors.js';
 import { readRepresentation } from '../upstream/probe.js';
 import { discard, holdBack, mayHold } from '../upstream/represent.js';
 import { hashRepresentation, headerVersionHash } from '../version/tag.js';
-import { planRead, usefulConditions, withoutConditions } from './conditions.js';
+import { planRead, planReadAgain, type ReadPlan, withoutConditions } from './conditions.js';
 import { asCurrent } from './decide.js';
 import type { Answer } from './exchange.js';
 import { isCached, nativeTag, observationOf } from './learn.js';
-import { hashingFor, type Passage, refuse, send, sendRead } from './passage.js';
+import { hashingFor, type Passage, refuse, send, sendRead, timeoutsOf } from './passage.js';
 import { notModified, relay } from './relay.js';
-import { viewOf } from './version.js';
+import { adviseIfUnstable, viewOf } from './version.js';
 
 /** A read that has been sent, and what it needs to become an observation. */
 interface Reading {
@@ -19,8 +20,8 @@ interface Reading {
   readonly head: ResponseHead;
   readonly call: Call;
   readonly sentAt: number;
-  /** Whether the gate took a condition over that it has to evaluate on the answer (R1). */
-  readonly evaluates: boolean;
+  /** The conditions that the gate took over and has to evaluate on the answer (R1), if any. */
+  readonly taken: Preconditions | undefined;
 }
 
 /**
@@ -33,12 +34,10 @@ export async function read(passage: Passage): Promise<Answer> {
   passage.record.kind = 'read';
   const { parts, resource, conditions, fields } = passage;
   const start = await parts.store.epoch(resource.key);
-  const plan = planRead(fields, conditions, resource.policy.validator);
-  let reading = await readOnce(passage, start, plan.rawHeaders, plan.evaluates);
-  if (reading.head.status === 304 && isUntrusted304(passage, reading.head)) {
-    // V7: the tag that the upstream confirms may stand for two contents, so this 304 proves nothing.
+  let reading = await readOnce(passage, start, planRead(fields, conditions, resource.policy.validator));
+  if (provesNothing(passage, reading.head)) {
     discard(reading.call);
-    reading = await readOnce(passage, start, withoutConditions(fields), true);
+    reading = await readOnce(passage, start, planReadAgain(fields, conditions));
   }
   if (reading.head.status !== 200) return passOn(passage, reading);
   const known = versionInHead(passage, reading.head);
@@ -46,14 +45,14 @@ export async function read(passage: Passage): Promise<Answer> {
   return passage.method === 'HEAD' ? answerHead(passage, reading) : answerGet(passage, reading);
 }
 
-async function readOnce(passage: Passage, start: ReadStart, fields: RawHeaders, evaluates: boolean): Promise<Reading> {
+async function readOnce(passage: Passage, start: ReadStart, { rawHeaders, taken }: ReadPlan): Promise<Reading> {
   const { parts, record } = passage;
   const sentAt = parts.clock.now();
-  const call = send(passage, fields);
+  const call = send(passage, rawHeaders);
   abortWithClient(passage, call);
   const head = await call.head;
   record.upstream = parts.clock.now() - sentAt;
-  return { start, head, call, sentAt, evaluates };
+  return { start, head, call, sentAt, taken };
 }
 
 /** Nobody waits for the answer of a read whose client is gone. */
@@ -61,18 +60,20 @@ function abortWithClient({ exchange }: Passage, call: Call): void {
   exchange.onGone(() => call.abort());
 }
 
-function isUntrusted304({ parts, resource }: Passage, head: ResponseHead): boolean {
+/** V7: whether the upstream compared a tag that may stand for two contents, to answer 304 or 206. */
+function provesNothing({ parts, resource, fields }: Passage, head: ResponseHead): boolean {
   const { validator } = resource.policy;
+  const compared = head.status === 304 || (head.status === 206 && hasField(fields, 'if-range'));
   const isDated = hasField(head.rawHeaders, 'etag') && hasField(head.rawHeaders, 'last-modified');
-  return validator.kind === 'auto' && isDated && nativeTag(head, validator, parts.clock.now()) === undefined;
+  if (!compared || !isDated || validator.kind !== 'auto') return false;
+  return nativeTag(head, validator, parts.clock.now()) === undefined;
 }
 
 /** Anything but 200: as it is, but for a tag that must not be learned (V6, V7). */
 async function passOn(passage: Passage, reading: Reading): Promise<Answer> {
   const { head, call } = reading;
   if (head.status === 404 || head.status === 410) await learn(passage, reading, undefined);
-  const unusable = (head.status === 206 || head.status === 304) && !keepsNativeTag(passage, head);
-  return relay(passage, head, call, unusable ? { etag: undefined } : 'keep');
+  return relay(passage, head, call, keepsNativeTag(passage, head) ? 'keep' : { etag: undefined });
 }
 
 function keepsNativeTag({ parts, resource }: Passage, head: ResponseHead): boolean {
@@ -114,26 +115,34 @@ async function readWhole(
   reading: Reading,
 ): Promise<{ reading: Reading; hash: string | undefined } | undefined> {
   const { parts, fields, record } = passage;
-  const { hashProbe, upstreamTimeout } = parts.limits;
+  const { hashProbe } = parts.limits;
+  const { upstreamTimeout } = timeoutsOf(passage);
   const sentAt = parts.clock.now();
   const call = sendRead(passage, 'GET', withoutConditions(fields));
   abortWithClient(passage, call);
   record.probes += 1;
-  const head = await call.head;
-  if (head.status !== 200) {
-    discard(call);
+  try {
+    const head = await call.head;
+    if (head.status !== 200) {
+      discard(call);
+      return undefined;
+    }
+    const hashing = hashingFor(passage, hashProbe);
+    const { hash } = await readRepresentation(call, head, hashing, false, upstreamTimeout, parts.clock);
+    return { reading: { ...reading, head, call, sentAt }, hash };
+  } catch (error) {
+    // HEAD has been answered well; only its tag could not be found out.
+    if (!(error instanceof UpstreamError)) throw error;
     return undefined;
   }
-  const hashing = hashingFor(passage, hashProbe);
-  const { hash } = await readRepresentation(call, head, hashing, false, upstreamTimeout, parts.clock);
-  return { reading: { ...reading, head, call, sentAt }, hash };
 }
 
 /** Where the head tells the version, the body streams past. */
 async function answerFromHead(passage: Passage, reading: Reading, hash: string | undefined): Promise<Answer> {
   const { head, call } = reading;
   const observation = await learn(passage, reading, hash);
-  const answer = (): Answer => relay(passage, head, call, hash === undefined ? 'keep' : { etag: observation.etag });
+  const keeps = hash === undefined && keepsNativeTag(passage, head);
+  const answer = (): Answer => relay(passage, head, call, keeps ? 'keep' : { etag: observation.etag });
   return conclude(passage, reading, observation, answer, () => discard(call));
 }
 
@@ -175,19 +184,6 @@ async function learn(passage: Passage, reading: Reading, hash: string | undefine
   return observation;
 }
 
-/** V9: two hashes of one view in one epoch, and no write in between. */
-function adviseIfUnstable({ parts, resource }: Passage, knowledge: readonly Observation[], now: Observation): void {
-  const before = knowledge.find(
-    (known) =>
-      known.view === now.view &&
-      known.selecting.digest === now.selecting.digest &&
-      known.fingerprint === now.fingerprint,
-  );
-  if (before?.hash !== undefined && now.hash !== undefined && before.hash !== now.hash) {
-    parts.observer.advise(resource.route, 'unstable-body');
-  }
-}
-
 /**
  * Evaluates the conditions that the gate took over on what the answer tells (R1), and answers accordingly.
  *
@@ -196,16 +192,20 @@ function adviseIfUnstable({ parts, resource }: Passage, knowledge: readonly Obse
  */
 function conclude(
   passage: Passage,
-  { head, evaluates }: Reading,
+  { head, taken }: Reading,
   observation: Observation,
   whole: () => Answer,
   drop: () => void,
 ): Answer {
-  if (!evaluates) return whole();
-  const evaluation = evaluate(passage.method, usefulConditions(passage.conditions), asCurrent(observation));
+  if (taken === undefined) return whole();
+  const evaluation = evaluate(passage.method, taken, asCurrent(observation));
   if (evaluation.result === 'proceed') return whole();
   drop();
-  if (evaluation.result === 'not-modified') return notModified(passage, head, { etag: observation.etag });
+  if (evaluation.result === 'not-modified') {
+    // A date says nothing about which content the client has: it must not learn the tag of another one.
+    const byTag = evaluation.field === 'If-None-Match' || observation.native !== undefined;
+    return notModified(passage, head, { etag: byTag ? observation.etag : undefined });
+  }
   passage.record.kind = 'made';
   passage.record.condition = evaluation.field;
   return refuse(passage, 'precondition-failed', {

@@ -10,8 +10,8 @@ import { isConditional } from './decide.js';
 import type { Answer } from './exchange.js';
 import { nativeTag, observationOf } from './learn.js';
 import type { Passage } from './passage.js';
-import { relay, type TagChange } from './relay.js';
-import { probe, viewOf } from './version.js';
+import { relay, writersTag } from './relay.js';
+import { isComparable, probe, viewOf } from './version.js';
 
 /** Longest time that a refresh may delay the writer's answer, in milliseconds (W10). */
 const refreshWithin = 2000;
@@ -24,6 +24,8 @@ export interface WriteReply {
   readonly sentAt: number;
   /** Whether the client aborted its body meanwhile. */
   readonly aborted: boolean;
+  /** Whether the request was not sent to its end although the upstream did not refuse it: nobody knows what it took. */
+  readonly broken: boolean;
 }
 
 /**
@@ -39,23 +41,25 @@ export async function refreshAfter(
   const { validator } = resource.policy;
   const { head, call } = reply;
   const given = nativeTag(head, validator, parts.clock.now());
-  const refreshed = wantsRefresh(passage, given) ? await refresh(passage) : undefined;
+  const ownTag = writersTag(passage, head);
+  const deadline = parts.clock.now() + refreshWithin;
+  const refreshed = wantsRefresh(passage, given) ? await refresh(passage, deadline) : undefined;
   if (refreshed === undefined) {
     const counts = given !== undefined && validator.kind === 'upstream' && namesTarget(passage);
     const observation = counts ? observationFromAnswer(passage, reply) : undefined;
-    return { observation, answer: relay(passage, head, call, ownTag(passage, given)) };
+    return { observation, answer: relay(passage, head, call, ownTag) };
   }
   const { observation, representation } = refreshed;
   if (given !== undefined || observation.etag === undefined || representation?.contentHash === undefined) {
-    return { observation, answer: relay(passage, head, call, ownTag(passage, given)) };
+    return { observation, answer: relay(passage, head, call, ownTag) };
   }
   const { contentHash } = representation;
   if (passage.method === 'PUT') {
     const isStored = (await body.hash()) === contentHash;
-    const tag = isStored ? { etag: observation.etag } : ownTag(passage, given);
+    const tag = isStored ? { etag: observation.etag } : ownTag;
     return { observation, answer: relay(passage, head, call, tag) };
   }
-  return { observation, answer: await answerOfPatch(passage, reply, contentHash, observation.etag) };
+  return { observation, answer: await answerOfPatch(passage, reply, contentHash, observation.etag, deadline) };
 }
 
 /** A refresh is for what has a version afterwards, and for writers that wanted to know one (`policy.refresh`). */
@@ -67,20 +71,20 @@ function wantsRefresh({ resource, method, conditions }: Passage, given: string |
 
 async function refresh(
   passage: Passage,
+  deadline: number,
 ): Promise<{ observation: Observation; representation: Representation | undefined } | undefined> {
   const { validator } = passage.resource.policy;
   const fromHead = validator.kind === 'upstream' || validator.kind === 'header';
   try {
     const result = await probe(passage, {
-      replacing: [],
+      replacement: undefined,
       wantsBytes: false,
       wantsHash: !fromHead,
       limit: passage.parts.limits.hashBody,
-      within: refreshWithin,
-      headWithin: refreshWithin,
+      deadline,
       mayUseHead: fromHead,
     });
-    if (result.kind === 'observation') return result.comparable ? result : undefined;
+    if (result.kind === 'observation') return isComparable(passage, result.observation) ? result : undefined;
     if (result.kind === 'relay') discard(result.call);
   } catch (error) {
     // The write has succeeded; that its version could not be read only leaves the resource in doubt.
@@ -112,22 +116,19 @@ function observationFromAnswer(passage: Passage, { head, sentAt }: WriteReply): 
   });
 }
 
-/** V6, V7: a tag in a write's answer that readers do not get must not reach the writer either. */
-function ownTag({ resource }: Passage, given: string | undefined): TagChange {
-  return given !== undefined || resource.policy.validator.kind === 'upstream' ? 'keep' : { etag: undefined };
-}
-
 /** On PATCH the answer's own representation must be byte for byte what the refresh read (W10). */
 async function answerOfPatch(
   passage: Passage,
   { head, call }: WriteReply,
   contentHash: string,
   etag: string,
+  deadline: number,
 ): Promise<Answer> {
   const { parts } = passage;
   const { hashBody } = parts.limits;
   if (passage.method !== 'PATCH' || head.status !== 200) return relay(passage, head, call, { etag: undefined });
-  const options = { limit: hashBody, time: refreshWithin, budget: parts.budget, clock: parts.clock };
+  const time = Math.max(1, deadline - parts.clock.now());
+  const options = { limit: hashBody, time, budget: parts.budget, clock: parts.clock };
   const held = await holdBack(call, options);
   // Its body broke off, but the write is done: the client sees the same break.
   if (held.kind === 'failed') return relay(passage, head, call, { etag: undefined });

@@ -1,8 +1,9 @@
 import { allowConditional, exposeEtag } from '../headers/cors.js';
 import { endToEnd, fieldLine, hasField, withoutFields } from '../http/fields.js';
 import type { ResponseHead } from '../upstream/call.js';
-import type { UpstreamError } from '../upstream/errors.js';
+import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import type { Answer } from './exchange.js';
+import { nativeTag } from './learn.js';
 import { type Passage, refuse } from './passage.js';
 
 /** What becomes of the ETag of an upstream's answer: it stays, or this tag takes its place (undefined: none). */
@@ -38,6 +39,17 @@ export function relay(passage: Passage, head: ResponseHead, body: Answer['body']
   };
 }
 
+/**
+ * V6, V7: a tag that readers would not be given must not reach a writer either.
+ *
+ * @param head of the upstream's answer to a write
+ */
+export function writersTag({ parts, resource }: Passage, head: ResponseHead): TagChange {
+  const { validator } = resource.policy;
+  const isGiven = validator.kind === 'upstream' || nativeTag(head, validator, parts.clock.now()) !== undefined;
+  return isGiven ? 'keep' : { etag: undefined };
+}
+
 /** The gate's 304 on an upstream's 200, with the fields that RFC 9110 15.4.5 asks for. */
 export function notModified(passage: Passage, head: ResponseHead, tag: TagChange): Answer {
   passage.record.status = 304;
@@ -49,22 +61,44 @@ function relayedFields({ parts, exchange, resource, fields }: Passage, head: Res
   let raw = withoutFields(endToEnd(head.rawHeaders, 'response'), gateOwned);
   if (tag !== 'keep') raw = withEntityTag(raw, tag.etag);
   if (resource.policy.guard !== 'off') {
-    const origin = fieldLine(fields, 'origin');
-    if (origin !== undefined) {
-      // Many servers leave the permission out of their errors: those say nothing about the others.
-      if (head.status < 300 || head.status === 304) parts.cors.learn(resource.route, origin, raw);
-      raw = exposeEtag(raw);
-      const isPreflight = exchange.method === 'OPTIONS' && hasField(fields, 'access-control-request-method');
-      if (isPreflight) raw = allowConditional(raw);
-    }
+    // Many servers leave the permission out of their errors: those say nothing about the others.
+    const isGood = head.status < 300 || head.status === 304;
+    if (isGood) parts.cors.learn(resource.route, fieldLine(fields, 'origin'), raw);
+    raw = exposeEtag(raw);
+    const isPreflight = exchange.method === 'OPTIONS' && hasField(fields, 'access-control-request-method');
+    if (isPreflight) raw = allowConditional(raw);
   }
-  return parts.inbound(raw, exchange.httpVersion);
+  return parts.inbound(raw);
 }
 
 function withEntityTag(raw: string[], etag: string | undefined): string[] {
   const rest = withoutFields(raw, new Set(['etag']));
   if (etag !== undefined) rest.push('ETag', etag);
   return rest;
+}
+
+/**
+ * The answer where forwarding failed: because of the upstream, or because the client's body did not come (W3).
+ *
+ * @param outcome what this means for a write; undefined where the request was none
+ * @returns undefined where the client is gone
+ * @throws what is neither: a mistake in the gate
+ */
+export function failure(
+  passage: Passage,
+  error: unknown,
+  outcome: 'not-sent' | 'unknown' | undefined,
+): Answer | undefined {
+  if (error instanceof UpstreamError) return upstreamProblem(passage, error, outcome);
+  if (!(error instanceof RequestBodyError)) throw error;
+  passage.record.error = error.message;
+  if (error.reason === 'aborted') return undefined;
+  return refuse(passage, 'slow-request', {
+    detail: `${error.message}.`,
+    next: 'Send the whole body without long pauses.',
+    ...(outcome !== undefined && { outcome }),
+    close: true,
+  });
 }
 
 /**
@@ -78,7 +112,8 @@ export function upstreamProblem(
   outcome: 'not-sent' | 'unknown' | undefined,
 ): Answer {
   passage.record.error = error.message;
-  const name = error.timedOut ? 'upstream-timeout' : 'upstream-failed';
+  // W9: what never reached the upstream is a failure to reach it, however long that took.
+  const name = error.timedOut && error.sent ? 'upstream-timeout' : 'upstream-failed';
   const consequence = {
     'not-sent': ' Nothing was changed.',
     unknown: ' Whether the write took effect is not known.',

@@ -5,7 +5,7 @@ import type { Answer } from './exchange.js';
 import { restAfter, resultOf } from './learn.js';
 import { type Passage, send } from './passage.js';
 import { doubtedByAnswer } from './refresh.js';
-import { relay, upstreamProblem } from './relay.js';
+import { failure, relay, writersTag } from './relay.js';
 
 /**
  * A request that may write but takes no lease (W16, and W14's contended writes): it waits for nobody. While it is in
@@ -27,21 +27,25 @@ export async function passUnguarded(
   try {
     const head = await call.head;
     record.upstream = parts.clock.now() - sentAt;
-    record.outcome = resultOf(head.status);
+    const result = resultOf(head.status);
+    record.outcome = result;
     const settled = call.sent.then(() => {
       const aborted = call.failure instanceof RequestBodyError;
-      const isUnknown = aborted || resultOf(head.status) === 'unknown';
+      const isUnknown = aborted || result === 'unknown';
       const changed: Outcome = { kind: 'changed', doubts: doubtedByAnswer(passage, head) };
       return parts.store.settle(mark, isUnknown ? { kind: 'unknown', rest: restAfter(aborted, quarantine) } : changed);
     });
     // Both sides may be speaking at once: an answer that begins before the request has ended is not held up.
     if (call.wholeRequestSent) await settled;
-    return relay(passage, head, call);
+    return relay(passage, head, call, writersTag(passage, head));
   } catch (error) {
     const isFailure = error instanceof UpstreamError;
     record.outcome = isFailure && !error.sent ? 'not-sent' : 'unknown';
-    const unknown: Outcome = { kind: 'unknown', rest: restAfter(!isFailure, quarantine) };
+    const unknown: Outcome = {
+      kind: 'unknown',
+      rest: restAfter(error instanceof RequestBodyError && error.reason === 'aborted', quarantine),
+    };
     await parts.store.settle(mark, record.outcome === 'unknown' ? unknown : { kind: 'notSent' });
-    return isFailure ? upstreamProblem(passage, error, record.outcome) : undefined;
+    return failure(passage, error, record.outcome);
   }
 }

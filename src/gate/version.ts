@@ -4,20 +4,18 @@ import { viewId } from '../resource/identity.js';
 import { selectsSame } from '../resource/selecting.js';
 import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
-import { probeFields, type Representation, readRepresentation } from '../upstream/probe.js';
+import { probeFields, type Replacement, type Representation, readRepresentation } from '../upstream/probe.js';
 import { discard } from '../upstream/represent.js';
 import { headerVersionHash } from '../version/tag.js';
 import { namesSynthetic } from './decide.js';
 import { isCached, nativeTag, observationOf } from './learn.js';
-import { hashingFor, type Passage, sendRead } from './passage.js';
+import { hashingFor, type Passage, sendRead, timeoutsOf } from './passage.js';
 
 /** What a read of the gate's own told about the current version (W4, W5). */
 export type ProbeResult =
   | {
       readonly kind: 'observation';
       readonly observation: Observation;
-      /** Whether the version can be compared: false where a representation exists that has no tag of any kind. */
-      readonly comparable: boolean;
       readonly head: ResponseHead;
       readonly representation: Representation | undefined;
     }
@@ -27,17 +25,16 @@ export type ProbeResult =
 
 /** How to probe. */
 export interface ProbeOptions {
-  /** Fields that take the place of the client's own, flat: selecting ones (W4), or `probe.headers`. */
-  readonly replacing: readonly string[];
-  /** Whether the bytes are needed too: for `Prefer: return=representation` (A2), or to compare them (W10). */
+  /** Selecting fields (W4) or `probe.headers` in the place of the client's own. */
+  readonly replacement: Replacement | undefined;
+  /** Whether the bytes are needed too: for `Prefer: return=representation` (A2). */
   readonly wantsBytes: boolean;
   /** Whether a hash is needed even where a native tag can be used. */
   readonly wantsHash: boolean;
-  /** Longest representation, in bytes, and longest time to read it, in milliseconds. */
+  /** Longest representation, in bytes. */
   readonly limit: number;
-  readonly within: number;
-  /** Milliseconds to the response head, where it must come sooner than the route's timeout. */
-  readonly headWithin?: number;
+  /** `Clock.now()` when it is given up, where it may not take as long as the route's timeouts allow. */
+  readonly deadline: number | undefined;
   /** Whether HEAD may do: native tags are known to be usable. */
   readonly mayUseHead: boolean;
 }
@@ -53,6 +50,21 @@ export function selectsLike({ fields }: Passage): (known: Observation) => boolea
   return (known) => selectsSame(fields, known.selecting);
 }
 
+/**
+ * V9: two hashes of one view in one epoch, and no write in between: the body changes by itself.
+ *
+ * @param before what was known when the read that gave `now` began
+ */
+export function adviseIfUnstable({ parts, resource }: Passage, before: readonly Observation[], now: Observation): void {
+  const known = before.find(
+    ({ view, selecting, fingerprint }) =>
+      view === now.view && selecting.digest === now.selecting.digest && fingerprint === now.fingerprint,
+  );
+  if (known?.hash !== undefined && now.hash !== undefined && known.hash !== now.hash) {
+    parts.observer.advise(resource.route, 'unstable-body');
+  }
+}
+
 /** How the version is probed before a write is decided (W4). */
 export function probeOptions(passage: Passage, knowledge: readonly Observation[], view: string): ProbeOptions {
   const { validator } = passage.resource.policy;
@@ -60,11 +72,11 @@ export function probeOptions(passage: Passage, knowledge: readonly Observation[]
   const wantsBytes = /(?:^|[\s,;])return\s*=\s*representation/i.test(fieldLine(passage.fields, 'prefer') ?? '');
   const nativesKnown = knowledge.some((known) => known.view === view && known.native !== undefined);
   return {
-    replacing: [],
+    replacement: undefined,
     wantsBytes,
     wantsHash,
     limit: passage.parts.limits.hashProbe,
-    within: passage.parts.limits.upstreamTimeout,
+    deadline: undefined,
     mayUseHead: !wantsBytes && !wantsHash && (nativesKnown || validator.kind === 'upstream'),
   };
 }
@@ -78,41 +90,71 @@ export async function probe(passage: Passage, options: ProbeOptions): Promise<Pr
   if (options.mayUseHead) {
     const result = await probeBy(passage, 'HEAD', options);
     // A HEAD that says anything but 200 with what is needed may be a backend that does not know HEAD: GET tells.
-    if (result.kind === 'observation' && result.observation.exists && result.comparable) return result;
+    if (result.kind === 'observation' && isComparable(passage, result.observation)) return result;
     if (result.kind === 'relay') discard(result.call);
   }
   return probeBy(passage, 'GET', options);
 }
 
+/** Whether an observation holds a version that tags can be compared with. */
+export function isComparable({ resource }: Passage, { exists, native, hash }: Observation): boolean {
+  return exists && (native !== undefined || hash !== undefined || resource.policy.validator.kind === 'upstream');
+}
+
 async function probeBy(passage: Passage, method: 'GET' | 'HEAD', options: ProbeOptions): Promise<ProbeResult> {
-  const { parts, resource, record } = passage;
+  const { parts, record } = passage;
   record.probes += 1;
-  const fields = probeFields(passage.fields, overrideFields, options.replacing);
+  const fields = probeFields(passage.fields, overrideFields, options.replacement);
   const sentAt = parts.clock.now();
-  const call = sendRead(passage, method, fields, options.headWithin);
-  const head = await call.head;
+  const call = sendRead(passage, method, fields);
+  const { deadline } = options;
+  const cancel = deadline === undefined ? undefined : parts.clock.after(deadline - sentAt, () => call.abort());
+  try {
+    const head = await call.head;
+    if (isRefusal(head.status)) return { kind: 'relay', head, call };
+    const reason = whyUntellable(head);
+    if (reason === undefined) return await observe(passage, method, options, { head, call, sentAt, fields });
+    discard(call);
+    return { kind: 'untellable', reason };
+  } finally {
+    cancel?.();
+  }
+}
+
+/** W5, V10: answers that say nothing about the current version. */
+function whyUntellable(head: ResponseHead): string | undefined {
   const { status } = head;
-  if (isRefusal(status)) return { kind: 'relay', head, call };
-  if (status !== 200 && status !== 404 && status !== 410) {
-    discard(call);
-    return { kind: 'untellable', reason: `A read of the resource was answered with ${status}.` };
-  }
-  if (isCached(head)) {
-    discard(call);
-    return { kind: 'untellable', reason: 'A read of the resource was answered by a cache that ignores no-cache.' };
-  }
+  if (status !== 200 && status !== 404 && status !== 410) return `A read of the resource was answered with ${status}.`;
+  return isCached(head) ? 'A read of the resource was answered by a cache that ignores no-cache.' : undefined;
+}
+
+interface Probed {
+  readonly head: ResponseHead;
+  readonly call: Call;
+  readonly sentAt: number;
+  readonly fields: readonly string[];
+}
+
+async function observe(
+  passage: Passage,
+  method: 'GET' | 'HEAD',
+  options: ProbeOptions,
+  { head, call, sentAt, fields }: Probed,
+): Promise<ProbeResult> {
+  const { parts, resource } = passage;
   const { validator } = resource.policy;
   const receivedAt = parts.clock.now();
   const usable = validator.kind === 'upstream' || nativeTag(head, validator, receivedAt) !== undefined;
-  const reads = method === 'GET' && status === 200 && (!usable || options.wantsHash || options.wantsBytes);
+  const reads = method === 'GET' && head.status === 200 && (!usable || options.wantsHash || options.wantsBytes);
   const hashing = hashingFor(passage, options.limit);
+  const { upstreamTimeout } = timeoutsOf(passage);
   const representation = reads
-    ? await readRepresentation(call, head, hashing, options.wantsBytes, options.within, parts.clock)
+    ? await readRepresentation(call, head, hashing, options.wantsBytes, upstreamTimeout, parts.clock)
     : undefined;
   if (!reads) discard(call);
   const observation = observationOf({
     view: viewOf(passage).view,
-    selecting: parts.select(withSelecting(passage, options), fieldLine(head.rawHeaders, 'vary')),
+    selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
     fingerprint: resource.fingerprint,
     validator,
     head,
@@ -120,9 +162,7 @@ async function probeBy(passage: Passage, method: 'GET' | 'HEAD', options: ProbeO
     sentAt,
     receivedAt,
   });
-  const { exists, native, hash } = observation;
-  const comparable = !exists || native !== undefined || hash !== undefined || validator.kind === 'upstream';
-  return { kind: 'observation', observation, comparable, head, representation };
+  return { kind: 'observation', observation, head, representation };
 }
 
 /** W5: what the upstream says to a read with the client's own credentials it would say to the write too. */
@@ -141,9 +181,4 @@ function hashOf(
     return value === undefined ? undefined : headerVersionHash(value);
   }
   return validator.kind === 'upstream' ? undefined : representation?.hash;
-}
-
-/** The request's fields as the probe was sent: with other selecting fields where those were replaced. */
-function withSelecting({ fields }: Passage, { replacing }: ProbeOptions): readonly string[] {
-  return replacing.length === 0 ? fields : probeFields(fields, overrideFields, replacing);
 }

@@ -1,15 +1,20 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { problemAnswer } from '../gate/answers.js';
+import type { Answer } from '../gate/exchange.js';
+import { type DecisionRecord, newRecord, type RecordedRequest } from '../gate/outcome.js';
 import type { Clock } from '../http/clock.js';
+import { deliver } from './deliver.js';
 import { requestIdOf } from './exchange.js';
 
-/** Answers what Node's parser cannot read as a request. */
+/** Answers what cannot be read as a request that the gate could serve. */
 export interface Unreadable {
   /** To be told of every request that could be read. */
   track(request: IncomingMessage, response: ServerResponse): void;
   /** Handles Node's `clientError`. */
   refuse(error: NodeJS.ErrnoException, socket: Socket): void;
+  /** Handles Node's `checkExpectation`: any Expect but 100-continue (RFC 9110 10.1.1). */
+  refuseExpectation(request: IncomingMessage, response: ServerResponse): void;
 }
 
 interface Open {
@@ -29,10 +34,15 @@ const details = {
   'malformed-request': 'The request cannot be read as HTTP/1.1.',
   'request-head-too-large': 'The request head is longer than limits.header allows.',
   'slow-request': 'The request head did not arrive in time.',
+  'expectation-failed': 'Only 100-continue can be expected of this server.',
 } as const;
 
-/** What Node's parser refuses gets an answer that says so, with an id like any other (A3). */
-export function createUnreadable(clock: Clock): Unreadable {
+/**
+ * What Node's parser refuses gets an answer that says so, with an id like any other (A3).
+ *
+ * @param decided hears of each answer (O3)
+ */
+export function createUnreadable(clock: Clock, decided: (record: DecisionRecord) => void): Unreadable {
   const openBySocket = new WeakMap<Socket, Set<Open>>();
 
   /** Whether bytes written now would be taken for the answer to what could not be read, and for nothing else. */
@@ -56,8 +66,16 @@ export function createUnreadable(clock: Clock): Unreadable {
         socket.destroy();
         return;
       }
-      socket.end(answerTo(error));
+      const { answer, record } = refusalOf(byCode[error.code ?? ''] ?? 'malformed-request', unknownRequest());
+      socket.end(messageOf(answer));
       linger(socket, clock);
+      decided(record);
+    },
+    refuseExpectation(request, response) {
+      const { method = '', url = '', rawHeaders } = request;
+      const asked = { requestId: requestIdOf(rawHeaders), method, requestTarget: url, clientAddress: undefined };
+      const { answer, record } = refusalOf('expectation-failed', asked);
+      deliver(answer, request, response, true, clock, () => decided(record));
     },
   };
 }
@@ -74,17 +92,28 @@ function linger(socket: Socket, clock: Clock): void {
   socket.once('close', cancel);
 }
 
-function answerTo(error: NodeJS.ErrnoException): string {
-  const name = byCode[error.code ?? ''] ?? 'malformed-request';
-  const requestId = requestIdOf([]);
-  const { status, rawHeaders, body } = problemAnswer(
+function unknownRequest(): RecordedRequest {
+  return { requestId: requestIdOf([]), method: '', requestTarget: '', clientAddress: undefined };
+}
+
+function refusalOf(name: keyof typeof details, request: RecordedRequest): { answer: Answer; record: DecisionRecord } {
+  const { requestId } = request;
+  const answer = problemAnswer(
     name,
     { detail: details[name], next: 'Correct the request and send it again.', decidedBy: 'policy' },
     { requestId, path: '', accept: undefined },
   );
+  answer.rawHeaders.push('X-Request-Id', requestId);
+  const record = newRecord(request);
+  Object.assign(record, { kind: 'made', decision: name, status: answer.status, decidedBy: 'policy' });
+  return { answer, record };
+}
+
+/** The answer as bytes, where there is no response object to write it. */
+function messageOf({ status, rawHeaders, body }: Answer): string {
   const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`];
   for (let index = 0; index < rawHeaders.length; index += 2) {
     lines.push(`${rawHeaders[index]}: ${rawHeaders[index + 1]}`);
   }
-  return `${[...lines, `X-Request-Id: ${requestId}`, 'Connection: close'].join('\r\n')}\r\n\r\n${String(body)}`;
+  return `${[...lines, 'Connection: close'].join('\r\n')}\r\n\r\n${String(body)}`;
 }

@@ -2,17 +2,22 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Exchange } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
-import { endToEnd, fieldValues, firstValue } from '../http/fields.js';
+import { endToEnd, fieldValues, firstValue, withoutFields } from '../http/fields.js';
 
 /** An inbound X-Request-Id that is kept (A3): nothing in it can do harm in a log, a page or a field. */
 const harmlessId = /^[\w.:=+/@-]{1,128}$/;
+
+/** A3: the request's id is on its answer, and only there. */
+const gateOwned = new Set(['x-request-id']);
 
 /** What the web framework knows of a request beyond Node's own objects. */
 export interface RequestFacts {
   /** Request-target exactly as the client wrote it. */
   readonly requestTarget: string;
-  /** Address of the peer, or of the client that a trusted proxy names. */
+  /** Address of the peer; empty on a unix socket. */
   readonly remoteAddress: string;
+  /** Address of the client, as far as `trustProxy` believes it. */
+  readonly clientAddress: string | undefined;
   /** Value of Upgrade, where the request may be tunnelled. */
   readonly upgrade: string | undefined;
   /** Whether the client waits for `100 (Continue)`. */
@@ -27,6 +32,7 @@ export class ServerExchange implements Exchange {
   readonly httpVersion: string;
   readonly protocol: 'http' | 'https';
   readonly remoteAddress: string;
+  readonly clientAddress: string | undefined;
   readonly requestId: string;
   readonly arrivedAt: number;
   readonly body: IncomingMessage | undefined;
@@ -44,6 +50,7 @@ export class ServerExchange implements Exchange {
     this.httpVersion = request.httpVersion;
     this.protocol = 'encrypted' in request.socket ? 'https' : 'http';
     this.remoteAddress = facts.remoteAddress;
+    this.clientAddress = facts.clientAddress;
     this.requestId = requestIdOf(request.rawHeaders);
     this.arrivedAt = clock.now();
     this.body = announcesBody(request) ? request : undefined;
@@ -77,7 +84,7 @@ export class ServerExchange implements Exchange {
     const { socket, headersSent } = this.#response;
     if (this.httpVersion === '1.0' || headersSent || this.#gone || socket === null || socket.writableNeedDrain) return;
     const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`];
-    const fields = endToEnd(rawHeaders, 'response');
+    const fields = withoutFields(endToEnd(rawHeaders, 'response'), gateOwned);
     for (let index = 0; index + 1 < fields.length; index += 2) lines.push(`${fields[index]}: ${fields[index + 1]}`);
     socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
   };

@@ -2,6 +2,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import httpProxy from '@fastify/http-proxy';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Gate } from '../gate/gate.js';
+import type { DecisionRecord } from '../gate/outcome.js';
 import { addressText, type ListenAddress, listenOptions } from '../http/address.js';
 import type { Clock } from '../http/clock.js';
 import { createUnreadable, type Unreadable } from './client-error.js';
@@ -12,6 +13,8 @@ import { createUpgrades, UpgradableRequest } from './upgrade.js';
 export interface ListenerOptions {
   readonly gate: Gate;
   readonly clock: Clock;
+  /** Hears of answers to what never reached the gate. */
+  readonly decided: (record: DecisionRecord) => void;
   /** The upstream, for http-proxy's own checks; requests go through the gate alone. */
   readonly upstream: string;
   readonly maxHeaderSize: number;
@@ -40,7 +43,7 @@ export interface Listener {
  * for every request: the request-target is the gate's to read (I3, I6), byte for byte.
  */
 export async function createListener(options: ListenerOptions): Promise<Listener> {
-  const unreadable = createUnreadable(options.clock);
+  const unreadable = createUnreadable(options.clock, options.decided);
   const app = createApp(options, unreadable);
   const methods = http.METHODS.filter((method) => method !== 'CONNECT');
   // Bodies are the gate's, from the raw request: where Fastify expects one it asks for a Content-Type that it can read.
@@ -56,7 +59,8 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     unreadable.track(raw, reply.raw);
     const facts = {
       requestTarget: (raw as IncomingMessage & { originalUrl?: string }).originalUrl ?? '',
-      remoteAddress: request.ip,
+      remoteAddress: raw.socket.remoteAddress ?? '',
+      clientAddress: request.ip,
       upgrade: upgrades.protocolsOf(raw),
       expectsContinue: waiting.has(raw),
     };
@@ -84,6 +88,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     waiting.add(request);
     app.routing(request, response);
   });
+  app.server.on('checkExpectation', unreadable.refuseExpectation);
   app.server.on('upgrade', upgrades.accept);
   // Node cuts a longer list off without a word; what is cut off could be a condition.
   app.server.maxHeadersCount = 0;

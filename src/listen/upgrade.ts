@@ -83,13 +83,18 @@ export function createUpgrades(
   const lastOn = new WeakMap<Socket, IncomingMessage>();
   return {
     accept(request, socket, head) {
+      socket.on('error', () => {});
+      const response = lastOn.has(socket) ? undefined : respondOn(socket, request, clock);
+      if (response === undefined) {
+        socket.destroy();
+        return;
+      }
       open.add(socket);
       socket.once('close', () => open.delete(socket));
-      socket.on('error', () => {});
       if (head.length > 0) socket.unshift(head);
       protocols.set(request, tunnelProtocols(request) ?? '');
       lastOn.set(socket, request);
-      route(request, respondOn(socket, request, clock));
+      route(request, response);
     },
     admits(request) {
       const { socket } = request;
@@ -108,6 +113,8 @@ export function createUpgrades(
         return;
       }
       response.detachSocket(socket);
+      // Node sets it for TCP alone.
+      socket.allowHalfOpen = true;
       socket.setKeepAlive(true, keepAliveDelay);
       socket.write(headText(answer), 'latin1');
       pass(socket, upstream);
@@ -119,10 +126,18 @@ export function createUpgrades(
   };
 }
 
-/** Does for a response what Node does for those that it makes itself. */
-function respondOn(socket: Socket, request: IncomingMessage, clock: Clock): ServerResponse {
+/**
+ * Makes a response, and does for it what Node does for those that it makes itself.
+ *
+ * @returns undefined where an earlier request on the connection is still to be answered: Node has no order for both
+ */
+function respondOn(socket: Socket, request: IncomingMessage, clock: Clock): ServerResponse | undefined {
   const response = new ServerResponse(request);
-  response.assignSocket(socket);
+  try {
+    response.assignSocket(socket);
+  } catch {
+    return undefined;
+  }
   socket.on('drain', () => response.emit('drain'));
   response.once('finish', () => {
     response.detachSocket(socket);

@@ -82,7 +82,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   return {
     record(record) {
       const { route, method, decision, condition } = record;
-      if (record.kind !== 'passed') decisions.inc({ route, method, decision, condition });
+      if (record.kind !== 'passed' || decision !== 'forwarded') decisions.inc({ route, method, decision, condition });
       if (record.probes > 0) probes.inc(record.probes);
       if (record.kind === 'write') writes.inc({ route, conditional: condition === 'none' ? 'no' : 'yes' });
       if (record.kind === 'write' && decision === 'precondition-failed') stale.inc({ route });

@@ -34,6 +34,11 @@ export function boundCredential(raw: RawHeaders, query: string | undefined): Bou
   return ofAuthorization(raw) ?? ofMessageSignature(raw) ?? ofPresignedQuery(query);
 }
 
+/** Whether a field, named in lower case, belongs to a signature over its request: it makes no sense on another one. */
+export function signsRequest(name: string): boolean {
+  return name === 'authorization' || name === 'signature' || name === 'signature-input' || name.startsWith('x-amz-');
+}
+
 function ofAuthorization(raw: RawHeaders): BoundCredential | undefined {
   const value = firstValue(raw, 'authorization')?.trim();
   if (value === undefined) return undefined;

@@ -93,8 +93,11 @@ function foldSegment(segment: string, { caseSensitive, pathParams }: IdentityOpt
   return withoutParams(foldLetters(withoutParams(segment), caseSensitive));
 }
 
-/** Hosts compare without case (RFC 9110 4.2.3); a port that could be the scheme's default counts as none. */
-function foldHost(host: string): string {
+/**
+ * A host in one spelling (I5): hosts compare without case (RFC 9110 4.2.3), and a port that could be the scheme's
+ * default counts as none.
+ */
+export function foldHost(host: string): string {
   return host
     .toLowerCase()
     .replace(/:(?:80|443)?$/, '')

@@ -1,4 +1,4 @@
-import { foldPath, type IdentityOptions, type QueryPolicy, resourceKey } from './key.js';
+import { foldHost, foldPath, type IdentityOptions, type QueryPolicy, resourceKey } from './key.js';
 import { compileRoutes, substitute } from './policy.js';
 import { parseTarget, type Target } from './target.js';
 
@@ -87,7 +87,8 @@ export function createLocator<P extends LocatedPolicy>(options: LocatorOptions<P
       } catch {
         return undefined;
       }
-      if (url.host !== host.toLowerCase() && url.host !== upstream.authority) return undefined;
+      const named = foldHost(url.host);
+      if (named !== foldHost(host) && named !== foldHost(upstream.authority)) return undefined;
       const path = url.pathname.startsWith(`${upstream.basePath}/`)
         ? url.pathname.slice(upstream.basePath.length)
         : url.pathname;

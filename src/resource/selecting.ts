@@ -5,6 +5,11 @@ import type { Selecting } from '../http/selecting.js';
 /** Fields of content negotiation that can be sent again on a probe (RFC 9110 12.5). */
 const negotiated: readonly string[] = ['accept', 'accept-charset', 'accept-encoding', 'accept-language'];
 const negotiatedSet: ReadonlySet<string> = new Set(negotiated);
+
+/** Whether a field, named in lower case, is one of those. */
+export function isNegotiated(name: string): boolean {
+  return negotiatedSet.has(name);
+}
 /** 22 characters of base64url are 132 bits. */
 const digestLength = 22;
 

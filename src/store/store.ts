@@ -14,6 +14,8 @@ export interface Observation {
   readonly exists: boolean;
   /** The upstream's own strong tag in wire form, only where it may be used to decide (V6, V7). */
   readonly native: string | undefined;
+  /** The upstream's own tag as it was sent, weak or not to be trusted: good for the weak comparison alone (W6). */
+  readonly upstreamTag: string | undefined;
   /** Hash that stands between `"im-` and the coding suffix of a synthetic tag (V2). */
   readonly hash: string | undefined;
   /** The entity-tag that readers of this representation were or would be given, in wire form. */

@@ -43,6 +43,8 @@ export interface CallOptions {
   readonly upstreamTimeout: number;
   /** Between two chunks of the response body, in milliseconds; not applied to event streams. */
   readonly idleTimeout: number;
+  /** Whether the connection is being lost right now, which is no end of a body even where undici takes it for one. */
+  readonly isBreaking: () => boolean;
   /** Called for each 1xx answer but 100 and 101. */
   readonly onInformational: ((status: number, rawHeaders: string[]) => void) | undefined;
 }
@@ -137,10 +139,8 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 
   onConnect(abort: (error?: Error) => void): void {
     this.#abortDispatch = abort;
-    if (this.#failure !== undefined) {
-      abort(this.#failure);
-      return;
-    }
+    // Given up while it waited for a connection: thrown, this costs the request alone; `abort` would close a connection.
+    if (this.#failure !== undefined) throw this.#failure;
     this.#connected = true;
     this.#setPhase('sending');
   }
@@ -180,6 +180,10 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
   }
 
   onComplete(trailers: Buffer[] | string[] | null): void {
+    if (this.#options.isBreaking()) {
+      this.#fail(new UpstreamError('http_response_incomplete', 'the connection broke off within the body', true));
+      return;
+    }
     this.#setPhase('ended');
     this.#cancelTimer?.();
     this.#resolveSent();

@@ -80,7 +80,8 @@ function errorType(name: string, code: string, hasHead: boolean): UpstreamErrorT
   const known = byCode[code];
   if (known !== undefined) return known;
   // undici's parser errors have no code, and a head with two framings is reported as a body of the wrong length.
-  const isUnreadable = name === 'HTTPParserError' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH';
+  const isUnreadable =
+    name === 'HTTPParserError' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' || code.startsWith('HPE_');
   if (isUnreadable) return hasHead ? 'http_response_incomplete' : 'http_protocol_error';
   if (code.startsWith('CERT_') || code.includes('_CERT') || code.startsWith('ERR_TLS_CERT')) {
     return 'tls_certificate_error';

@@ -60,6 +60,13 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const url = new URL(options.url);
   const basePath = url.pathname.replace(/\/$/, '');
   const serverName = serverNameOf(options);
+  let isBreaking = false;
+  const onBreak = (): void => {
+    isBreaking = true;
+    queueMicrotask(() => {
+      isBreaking = false;
+    });
+  };
   const pool = new Pool(url.origin, {
     connections: options.connections,
     pipelining: options.keepAlive === 0 ? 0 : 1,
@@ -68,7 +75,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     // UpstreamCall keeps the deadlines: undici's own do not know event streams, and round to seconds.
     headersTimeout: 0,
     bodyTimeout: 0,
-    connect: connector(options, serverName),
+    connect: connector(options, serverName, onBreak),
   });
 
   return {
@@ -78,6 +85,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
         upstreamTimeout: request.upstreamTimeout ?? options.upstreamTimeout,
         idleTimeout: request.idleTimeout ?? options.idleTimeout,
         onInformational: request.onInformational,
+        isBreaking: () => isBreaking,
       });
       const { body } = request;
       if (body instanceof RequestStream) body.onFailure = (error) => call.failRequestBody(error);
@@ -121,7 +129,12 @@ function dispatchBody(body: SendableBody | undefined): Buffer | Iterable<Buffer>
   return body.chunked ? [body.bytes] : body.bytes;
 }
 
-function connector(options: UpstreamOptions, serverName: string): ReturnType<typeof buildConnector> {
+/** @param onBreak called when a connection is lost, before undici hears of it */
+function connector(
+  options: UpstreamOptions,
+  serverName: string,
+  onBreak: () => void,
+): ReturnType<typeof buildConnector> {
   const { tls } = options;
   const connect = buildConnector({
     timeout: options.connectTimeout,
@@ -131,5 +144,9 @@ function connector(options: UpstreamOptions, serverName: string): ReturnType<typ
     ...(tls.key !== undefined && { key: tls.key }),
   });
   // SNI and the certificate check use the upstream's own name, whatever Host the client sent.
-  return (connectOptions, callback) => connect({ ...connectOptions, servername: serverName }, callback);
+  return (connectOptions, callback) =>
+    connect({ ...connectOptions, servername: serverName }, (...result) => {
+      result[1]?.prependListener('error', onBreak);
+      callback(...result);
+    });
 }

@@ -11,6 +11,14 @@ const notOfAProbe = new Set([
   ...['depth', 'destination', 'overwrite', 'lock-token', 'timeout', 'trailer'],
 ]);
 
+/** Fields that take the place of the client's own on a read of the gate's own. */
+export interface Replacement {
+  /** Flat list of the fields to send. */
+  readonly fields: readonly string[];
+  /** Whether the client's own field of this name, in lower case, is left out. */
+  readonly replaces: (name: string) => boolean;
+}
+
 /**
  * The fields with which the gate reads a resource for itself: every field of the client's request but framing,
  * Content-*, conditions, Range, Expect, Prefer, Idempotency-Key and method overrides (W4), and no answer from a cache
@@ -18,19 +26,20 @@ const notOfAProbe = new Set([
  *
  * @param raw end-to-end fields of the client's request
  * @param overrides lower-case names of method override fields
- * @param replacing fields that take the place of the client's own, flat
  */
-export function probeFields(raw: RawHeaders, overrides: ReadonlySet<string>, replacing: readonly string[]): string[] {
-  const replaced = new Set<string>();
-  for (let index = 0; index < replacing.length; index += 2) replaced.add((replacing[index] ?? '').toLowerCase());
+export function probeFields(
+  raw: RawHeaders,
+  overrides: ReadonlySet<string>,
+  replacement: Replacement | undefined,
+): string[] {
   const fields: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = (raw[index] ?? '').toLowerCase();
     const dropped =
       notOfAProbe.has(name) || overrides.has(name) || name.startsWith('content-') || name.startsWith('if-');
-    if (!dropped && !replaced.has(name)) fields.push(raw[index] ?? '', raw[index + 1] ?? '');
+    if (!dropped && replacement?.replaces(name) !== true) fields.push(raw[index] ?? '', raw[index + 1] ?? '');
   }
-  return [...fields, ...replacing, 'Cache-Control', 'no-cache', 'Pragma', 'no-cache'];
+  return [...fields, ...(replacement?.fields ?? []), 'Cache-Control', 'no-cache', 'Pragma', 'no-cache'];
 }
 
 /** How a representation is hashed while it is read (V1 to V3). */

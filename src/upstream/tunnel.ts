@@ -48,6 +48,8 @@ function open(options: UpstreamOptions, basePath: string, request: UpgradeReques
   const { upstreamTimeout = options.upstreamTimeout, idleTimeout = options.idleTimeout } = request;
   return new Promise((resolve, reject) => {
     const socket = connect(options);
+    // What breaks is told by the request, and once it has switched by the socket's `close`.
+    socket.on('error', () => {});
     const giveUpAfter = (ms: number, error: UpstreamError) => options.clock.after(ms, () => socket.destroy(error));
     let sent = false;
     let cancel = giveUpAfter(options.connectTimeout, connectTimeoutError(options.connectTimeout));
@@ -74,8 +76,6 @@ function open(options: UpstreamOptions, basePath: string, request: UpgradeReques
     });
     outgoing.once('upgrade', (incoming, _, first) => {
       cancel();
-      // Whoever takes the socket over comes a moment later; the end of a broken one is told by its `close`.
-      socket.on('error', () => {});
       if (first.length > 0) socket.unshift(first);
       resolve({ kind: 'switched', head: headOf(incoming), socket });
     });

@@ -8,6 +8,9 @@ import { passingOn } from '../helpers/simulated-history.js';
 import type { BackendKind } from '../helpers/simulated-upstream.js';
 import { type Simulation, simulate } from '../helpers/simulation.js';
 
+// Hundreds of runs take their time on a busy machine.
+t.setTimeout(180_000);
+
 const path = '/docs/1';
 const documents = { [path]: 'original' };
 const kinds = fc.constantFrom<BackendKind[]>('none', 'weak', 'native', 'upstream');

@@ -10,8 +10,7 @@ const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 /** A gate in a process of its own. */
 export interface GateProcess {
   readonly url: string;
-  readonly adminUrl: string;
-  /** What its memory has grown by at most since `measureFrom`, in bytes; undefined where only Linux could tell. */
+  /** What its memory has grown by at most since `measureFromNow`, in bytes; undefined where only Linux could tell. */
   growth(): number | undefined;
   /** Takes what is resident now as the measure for `growth`. @returns it, in bytes */
   measureFromNow(): number | undefined;
@@ -48,7 +47,6 @@ export async function startGateProcess(
   let baseline = 0;
   return {
     url: `http://${listen}`,
-    adminUrl: `http://${admin}`,
     growth: () => (existsSync(proc) ? memoryIn(proc, 'VmHWM') - baseline : undefined),
     measureFromNow() {
       if (!existsSync(proc)) return undefined;

@@ -43,6 +43,7 @@ export class SimulatedClient implements Client, Exchange {
   readonly httpVersion = '1.1';
   readonly protocol = 'http';
   readonly remoteAddress = '127.0.0.1';
+  readonly clientAddress = '127.0.0.1';
   readonly sendContinue = undefined;
   arrivedAt = 0;
   rawHeaders: string[] = [];

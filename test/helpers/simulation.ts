@@ -160,7 +160,7 @@ function partsOf(config: Config, { store, upstream, clock, records }: Surroundin
     select: createSelector(16),
     outbound: (raw, exchange, clientHost) =>
       requestFields(raw, { ...factsOf(exchange), clientHost, upstreamHost: upstream.authority }, forwarded),
-    inbound: (raw, httpVersion) => responseVia(raw, httpVersion, forwarded),
+    inbound: (raw) => responseVia(raw, '1.1', forwarded),
   };
 }
 

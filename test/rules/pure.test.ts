@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import t from 'tap';
-import { asCurrent, hasRequiredCondition, restsOnDateAlone } from '../../src/gate/decide.js';
+import { asCurrent, asCurrentForWrite, hasRequiredCondition, restsOnDateAlone } from '../../src/gate/decide.js';
 import { isWeak, parseEntityTag } from '../../src/http/entity-tag.js';
 import { parseHttpDate } from '../../src/http/http-date.js';
 import { evaluate, parsePreconditions } from '../../src/http/preconditions.js';
@@ -22,7 +22,8 @@ function observe(stored: Stored | null, { validator }: PolicyOverrides): Observa
   const etag = native ?? (hash === undefined ? tag : `"im-${hash}"`);
   const selecting = { fields: [], digest: '' };
   const { lastModified } = stored ?? {};
-  return { view: '', selecting, exists: stored !== null, native, hash, etag, lastModified, sentAt: 0, fingerprint: '' };
+  const read = { view: '', selecting, sentAt: 0, fingerprint: '' };
+  return { ...read, exists: stored !== null, native, upstreamTag: tag, hash, etag, lastModified };
 }
 
 /** The rules from W1 to W7 in their order, without lease and upstream. */
@@ -37,7 +38,8 @@ function decide(row: Row): Omit<Expectation, 'status'> & { status: number | unde
   if (!reads && conditions.malformed) {
     return { decision: 'refuse', status: 400, precondition: conditions.malformed.field };
   }
-  const current = asCurrent(observe(row.stored, row.policy ?? {}));
+  const observation = observe(row.stored, row.policy ?? {});
+  const current = reads ? asCurrent(observation) : asCurrentForWrite(observation);
   const guarded = ['PUT', 'PATCH', 'DELETE'].includes(method);
   if (guard === 'required' && guarded) {
     const unusableDate = restsOnDateAlone(conditions) && current.exists && current.lastModified === undefined;

@@ -586,6 +586,7 @@ function observation(clock: VirtualClock, hash: string, more: Partial<Observatio
     selecting: { fields: ['Accept', 'a/b'], digest: 'plain' },
     exists: true,
     native: undefined,
+    upstreamTag: undefined,
     hash,
     etag: `"im-${hash}"`,
     lastModified: undefined,
