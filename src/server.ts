@@ -61,6 +61,7 @@ export async function createServer({ config, logger, version, clock = systemCloc
     upstream: config.upstream,
     maxHeaderSize: limits.header,
     keepAlive: limits.clientKeepAlive,
+    idleTimeout: limits.idleTimeout,
     trustProxy: config.trustProxy,
     tls: readTls(config),
     isDraining: () => state === 'draining',

@@ -140,14 +140,19 @@ export function judgeByKnowledge(
       known.fingerprint === needs.fingerprint &&
       (known.sentAt > needs.arrivedAt || needs.now - known.sentAt <= needs.recheck),
   );
+  // Answers differ in what they name in Vary, so several may be for this request: the latest one counts.
+  fresh.sort((one, other) => other.sentAt - one.sentAt);
   const own = fresh.find(needs.selectsSame);
-  if (own !== undefined) {
-    // What was read for somebody else after this request arrived is as good as a probe of its own (W4).
-    const nativesTold = !needs.nativesAllowed || own.native !== undefined || own.sentAt > needs.arrivedAt;
-    if (tellsAll(conditions, own, nativesTold)) return judge(method, conditions, own);
-  }
-  if (conditions.ifMatch.kind === 'absent' || conditions.ifNoneMatch.kind !== 'absent') return undefined;
-  return fresh.map((known) => judge(method, conditions, known)).find((verdict) => verdict.kind === 'forward');
+  // What was read for somebody else after this request arrived is as good as a probe of its own (W4).
+  const nativesTold = !needs.nativesAllowed || own?.native !== undefined || (own?.sentAt ?? 0) > needs.arrivedAt;
+  const verdict = own && tellsAll(conditions, own, nativesTold) ? judge(method, conditions, own) : undefined;
+  if (verdict?.kind === 'forward') return verdict;
+  if (verdict !== undefined && verdict.field !== 'If-Match') return verdict;
+  if (conditions.ifMatch.kind === 'absent' || conditions.ifNoneMatch.kind !== 'absent') return verdict;
+  // A tag that fails here may be that of another representation of the same URL.
+  const elsewhere = fresh.map((known) => judge(method, conditions, known)).find(({ kind }) => kind === 'forward');
+  if (elsewhere !== undefined) return elsewhere;
+  return issuedFor(conditions, knowledge, needs) === undefined ? verdict : undefined;
 }
 
 /**

@@ -1,10 +1,11 @@
 import { methodOverride, withoutMethodParameter } from '../headers/override.js';
-import { endToEnd, fieldLine, fieldValues, firstValue, withoutFields } from '../http/fields.js';
+import { endToEnd, fieldLine, firstValue, withoutFields } from '../http/fields.js';
 import { parsePreconditions } from '../http/preconditions.js';
 import { parseTarget, type Target } from '../resource/target.js';
 import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
 import { streamBody } from './body.js';
 import type { Answer, Exchange } from './exchange.js';
+import { malformation } from './malformation.js';
 import { type DecisionRecord, newRecord } from './outcome.js';
 import { type GateParts, type Passage, send } from './passage.js';
 import { read } from './read.js';
@@ -89,12 +90,12 @@ function enter(
   record: DecisionRecord,
   target: Target,
 ): Passage | { readonly answer: Answer } {
-  const fields = withoutFields(endToEnd(exchange.rawHeaders, 'request'), notForwarded);
-  const malformed = malformation(exchange, fieldValues(fields, 'host').length);
-  if (malformed !== undefined) {
-    const details = { detail: malformed, next: 'Correct the request and send it again.', close: true };
-    return { answer: made(exchange, record, 'malformed-request', details) };
+  const fault = malformation(exchange);
+  if (fault !== undefined) {
+    const details = { detail: fault.detail, next: 'Correct the request and send it again.', close: true };
+    return { answer: made(exchange, record, fault.name, details) };
   }
+  const fields = withoutFields(endToEnd(exchange.rawHeaders, 'request'), notForwarded);
   const override = methodOverride(fields, target.query);
   if (override.kind === 'conflict') {
     const detail = `The request names more than one method to be taken for: ${override.methods.join(', ')}.`;
@@ -109,13 +110,6 @@ function enter(
   record.method = method;
   const conditions = parsePreconditions(fields, exchange.arrivedAt);
   return { parts, exchange, record, target, readTarget, host, method, fields, conditions, resource };
-}
-
-/** What servers could read differently before they come to the target (RFC 9112 2.3, 3.2). */
-function malformation({ httpVersion }: Exchange, hosts: number): string | undefined {
-  if (httpVersion !== '1.1' && httpVersion !== '1.0') return `The request is of HTTP/${httpVersion}, not HTTP/1.1.`;
-  if (hosts > 1) return 'The request has more than one Host field.';
-  return hosts === 0 && httpVersion === '1.1' ? 'The request has no Host field.' : undefined;
 }
 
 /** What the gate answers itself (W13) and does not pass on. */

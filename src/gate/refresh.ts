@@ -64,8 +64,8 @@ export async function refreshAfter(
 
 /** A refresh is for what has a version afterwards, and for writers that wanted to know one (`policy.refresh`). */
 function wantsRefresh({ resource, method, conditions }: Passage, given: string | undefined): boolean {
-  const { refresh: when } = resource.policy;
-  if (when === 'never' || method === 'DELETE') return false;
+  const { refresh: when, mode } = resource.policy;
+  if (when === 'never' || method === 'DELETE' || mode === 'report') return false;
   return when === 'always' || (isConditional(conditions) && given === undefined);
 }
 

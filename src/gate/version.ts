@@ -6,6 +6,7 @@ import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { probeFields, type Replacement, type Representation, readRepresentation } from '../upstream/probe.js';
 import { discard } from '../upstream/represent.js';
+import { decodableCodings } from '../version/decoding.js';
 import { headerVersionHash } from '../version/tag.js';
 import { namesSynthetic } from './decide.js';
 import { isCached, nativeTag, observationOf } from './learn.js';
@@ -22,6 +23,9 @@ export type ProbeResult =
   /** The upstream's own refusal, which is the answer to the write. */
   | { readonly kind: 'relay'; readonly head: ResponseHead; readonly call: Call }
   | { readonly kind: 'untellable'; readonly reason: string };
+
+/** Longest time that a probe may delay a write which is forwarded whatever it tells (W14), in milliseconds. */
+const reportProbeWithin = 1000;
 
 /** How to probe. */
 export interface ProbeOptions {
@@ -70,13 +74,14 @@ export function probeOptions(passage: Passage, knowledge: readonly Observation[]
   const { validator } = passage.resource.policy;
   const wantsHash = namesSynthetic(passage.conditions) || validator.kind === 'body' || validator.kind === 'json';
   const wantsBytes = /(?:^|[\s,;])return\s*=\s*representation/i.test(fieldLine(passage.fields, 'prefer') ?? '');
+  const reports = passage.resource.policy.mode === 'report';
   const nativesKnown = knowledge.some((known) => known.view === view && known.native !== undefined);
   return {
     replacement: undefined,
     wantsBytes,
     wantsHash,
     limit: passage.parts.limits.hashProbe,
-    deadline: undefined,
+    deadline: reports ? passage.parts.clock.now() + reportProbeWithin : undefined,
     mayUseHead: !wantsBytes && !wantsHash && (nativesKnown || validator.kind === 'upstream'),
   };
 }
@@ -104,7 +109,7 @@ export function isComparable({ resource }: Passage, { exists, native, hash }: Ob
 async function probeBy(passage: Passage, method: 'GET' | 'HEAD', options: ProbeOptions): Promise<ProbeResult> {
   const { parts, record } = passage;
   record.probes += 1;
-  const fields = probeFields(passage.fields, overrideFields, options.replacement);
+  const fields = decodable(passage, probeFields(passage.fields, overrideFields, options.replacement));
   const sentAt = parts.clock.now();
   const call = sendRead(passage, method, fields);
   const { deadline } = options;
@@ -119,6 +124,16 @@ async function probeBy(passage: Passage, method: 'GET' | 'HEAD', options: ProbeO
   } finally {
     cancel?.();
   }
+}
+
+/** The fields of a probe whose answer is hashed: it must not come in a coding that cannot be decoded here (V2). */
+function decodable({ resource }: Passage, fields: string[]): string[] {
+  const { kind } = resource.policy.validator;
+  if (kind === 'upstream' || kind === 'header') return fields;
+  return fields.map((text, index) => {
+    const isValue = index % 2 === 1 && fields[index - 1]?.toLowerCase() === 'accept-encoding';
+    return isValue ? decodableCodings(text) : text;
+  });
 }
 
 /** W5, V10: answers that say nothing about the current version. */
@@ -154,7 +169,8 @@ async function observe(
   if (!reads) discard(call);
   const observation = observationOf({
     view: viewOf(passage).view,
-    selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
+    // Who asks for a coding that cannot be decoded here gets the same representation in another one.
+    selecting: parts.select(options.replacement ? fields : passage.fields, fieldLine(head.rawHeaders, 'vary')),
     fingerprint: resource.fingerprint,
     validator,
     head,

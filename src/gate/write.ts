@@ -63,8 +63,8 @@ async function writeUnderLease(
     const decision = formal ?? (await decideUnmoved(passage, lease, sideEffects).catch(undecided(passage)));
     if (decision.kind !== 'forward') outcome = { kind: 'notSent', observation: observed(decision) };
     if (decision.kind !== 'forward' && !reports) return refused(passage, decision);
-    if (exchange.isGone) return undefined;
     if (decision.kind === 'relay') decision.call.abort();
+    if (exchange.isGone) return undefined;
     if (decision.kind !== 'forward') await sideEffects.mark();
     const sent = decision.kind === 'forward' ? decision.fields : withoutSynthetic(fields, conditions);
     outcome = { kind: 'unknown', rest: parts.limits.quarantine };

@@ -6,20 +6,14 @@ import { type DecisionRecord, newRecord, type RecordedRequest } from '../gate/ou
 import type { Clock } from '../http/clock.js';
 import { deliver } from './deliver.js';
 import { requestIdOf } from './exchange.js';
+import type { Turns } from './turns.js';
 
 /** Answers what cannot be read as a request that the gate could serve. */
 export interface Unreadable {
-  /** To be told of every request that could be read. */
-  track(request: IncomingMessage, response: ServerResponse): void;
   /** Handles Node's `clientError`. */
   refuse(error: NodeJS.ErrnoException, socket: Socket): void;
   /** Handles Node's `checkExpectation`: any Expect but 100-continue (RFC 9110 10.1.1). */
   refuseExpectation(request: IncomingMessage, response: ServerResponse): void;
-}
-
-interface Open {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
 }
 
 /** How long what a refused client still sends is read and thrown away, in milliseconds. */
@@ -40,27 +34,18 @@ const details = {
 /**
  * What Node's parser refuses gets an answer that says so, with an id like any other (A3).
  *
+ * @param turns what is unanswered on a connection
  * @param decided hears of each answer (O3)
  */
-export function createUnreadable(clock: Clock, decided: (record: DecisionRecord) => void): Unreadable {
-  const openBySocket = new WeakMap<Socket, Set<Open>>();
-
+export function createUnreadable(clock: Clock, turns: Turns, decided: (record: DecisionRecord) => void): Unreadable {
   /** Whether bytes written now would be taken for the answer to what could not be read, and for nothing else. */
   function mayAnswer(socket: Socket): boolean {
     if (!socket.writable) return false;
-    const [first, ...others] = openBySocket.get(socket) ?? [];
+    const [first, ...others] = turns.open(socket);
     return first === undefined || (others.length === 0 && !first.request.complete && !first.response.headersSent);
   }
 
   return {
-    track(request, response) {
-      const { socket } = request;
-      const open = openBySocket.get(socket) ?? new Set();
-      openBySocket.set(socket, open);
-      const entry = { request, response };
-      open.add(entry);
-      response.once('close', () => open.delete(entry));
-    },
     refuse(error, socket) {
       if (!mayAnswer(socket)) {
         socket.destroy();
@@ -75,7 +60,7 @@ export function createUnreadable(clock: Clock, decided: (record: DecisionRecord)
       const { method = '', url = '', rawHeaders } = request;
       const asked = { requestId: requestIdOf(rawHeaders), method, requestTarget: url, clientAddress: undefined };
       const { answer, record } = refusalOf('expectation-failed', asked);
-      deliver(answer, request, response, true, clock, () => decided(record));
+      deliver(answer, request, response, { closes: true, clock, stalledAfter: lingering, done: () => decided(record) });
     },
   };
 }

@@ -14,28 +14,37 @@ const ofChunkedBodies = new Set(['trailer']);
 
 const plain = /^[\t\x20-\x7e]*$/;
 
+/** How the answer to a write runs out where its client is gone (W15): so long, in milliseconds, then it is given up. */
+const runningOut = 10_000;
+
+/** The slowest client that an answer in one piece waits for, in bytes a millisecond. */
+const slowestReader = 16;
+
+/** How to deliver. */
+export interface Delivery {
+  /** Whether the connection must not be used again. */
+  readonly closes: boolean;
+  /** How long a client may take nothing of its answer, in milliseconds. */
+  readonly stalledAfter: number;
+  readonly clock: Clock;
+  /** Called once, when the answer has been written or nobody is there to take it. */
+  readonly done: () => void;
+}
+
 /**
  * Writes an answer to the client, as it is: names, order and duplicates of its fields stay, Node adds the framing. A
- * body that breaks off breaks the connection too, so that it never looks whole.
- *
- * @param closes whether the connection must not be used again
- * @param done called once, when the answer has been written or nobody is there to take it
+ * body that breaks off breaks the connection too, so that it never looks whole. A client that takes nothing is not waited
+ * for: what it holds up (an upstream connection, the bytes of a held body) is others' too.
  */
-export function deliver(
-  answer: Answer,
-  request: IncomingMessage,
-  response: ServerResponse,
-  closes: boolean,
-  clock: Clock,
-  done: () => void,
-): void {
+export function deliver(answer: Answer, request: IncomingMessage, response: ServerResponse, delivery: Delivery): void {
   const { body } = answer;
+  const { closes, clock, done } = delivery;
   const over = (): void => {
     answer.release?.();
     done();
   };
   if (response.destroyed || response.closed) {
-    if (isStream(body)) body.abort();
+    if (isStream(body)) giveUp(body, answer, clock);
     over();
     return;
   }
@@ -54,12 +63,23 @@ export function deliver(
   }
   response.once('finish', () => drain(request, clock));
   if (isStream(body)) {
-    stream(body, response, hasNone, answer.runsOn === true);
+    if (hasNone) {
+      response.end();
+      discard(body);
+    } else {
+      stream(body, answer, response, delivery);
+    }
     return;
   }
   if (answer.trailers !== undefined && answer.trailers.length > 0) response.addTrailers(pairs(answer.trailers));
-  if (hasNone) response.end();
-  else response.end(body);
+  if (hasNone || body === undefined) {
+    response.end();
+    return;
+  }
+  response.end(body);
+  const stall = watchStall(response, delivery);
+  response.once('close', stall.end);
+  stall.begin(body.length / slowestReader);
 }
 
 function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {
@@ -80,24 +100,28 @@ function hasNoBody(method: string | undefined, status: number): boolean {
   return method === 'HEAD' || status === 204 || status === 304;
 }
 
-function stream(body: ResponseBody, response: ServerResponse, hasNone: boolean, runsOn: boolean): void {
-  if (hasNone) {
-    response.end();
-    discard(body);
-    return;
-  }
-  response.on('drain', () => body.resume());
+function stream(body: ResponseBody, answer: Answer, response: ServerResponse, delivery: Delivery): void {
+  const stall = watchStall(response, delivery);
+  response.on('drain', () => {
+    stall.end();
+    body.resume();
+  });
   response.once('close', () => {
+    stall.end();
     if (response.writableFinished) return;
-    // W15: nobody reads the answer of a write any more, but the upstream may still be at it.
-    if (runsOn) body.resume();
+    if (answer.runsOn === true) runOut(body, delivery.clock);
     else body.abort();
   });
   body.consume({
-    data: (chunk) => response.destroyed || response.write(chunk),
+    data(chunk) {
+      const flows = response.destroyed || response.write(chunk);
+      if (!flows) stall.begin(0);
+      return flows;
+    },
     end(last, trailers) {
       if (trailers.length > 0) response.addTrailers(pairs(trailers));
       response.end(last);
+      stall.begin(0);
     },
     error() {
       // A connection that is closed in order looks like the end of a body without a length (RFC 9112 6.3).
@@ -107,6 +131,44 @@ function stream(body: ResponseBody, response: ServerResponse, hasNone: boolean, 
   });
   // An event stream's head must not wait for its first event.
   if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+}
+
+/** Breaks the connection off where its client takes nothing of what waits for it. */
+function watchStall(
+  response: ServerResponse,
+  { stalledAfter, clock }: Delivery,
+): { begin(allowance: number): void; end(): void } {
+  let cancel: (() => void) | undefined;
+  return {
+    /** `allowance`: milliseconds that what waits may take beyond the limit. */
+    begin(allowance) {
+      if (response.writableFinished) return;
+      cancel ??= clock.after(stalledAfter + allowance, () => {
+        if (response.socket !== null) breakOff(response.socket);
+        response.destroy();
+      });
+    },
+    end() {
+      cancel?.();
+      cancel = undefined;
+    },
+  };
+}
+
+/** What is left of an answer that nobody waits for. */
+function giveUp(body: ResponseBody, { runsOn }: Answer, clock: Clock): void {
+  if (runsOn !== true) {
+    body.abort();
+    return;
+  }
+  body.consume({ data: () => true, end() {}, error() {} });
+  runOut(body, clock);
+}
+
+/** W15: the upstream of a write may still be at it, but not for ever: its outcome is on record since its head came. */
+function runOut(body: ResponseBody, clock: Clock): void {
+  body.resume();
+  clock.after(runningOut, () => body.abort());
 }
 
 /** Resets a TCP connection, with nothing that looks like its regular end before. */

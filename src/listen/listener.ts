@@ -8,6 +8,7 @@ import type { Clock } from '../http/clock.js';
 import { createUnreadable, type Unreadable } from './client-error.js';
 import { deliver } from './deliver.js';
 import { ServerExchange } from './exchange.js';
+import { createTurns } from './turns.js';
 import { createUpgrades, UpgradableRequest } from './upgrade.js';
 
 export interface ListenerOptions {
@@ -20,6 +21,8 @@ export interface ListenerOptions {
   readonly maxHeaderSize: number;
   /** How long an idle client connection is kept, in milliseconds. */
   readonly keepAlive: number;
+  /** How long a client may take nothing of its answer, in milliseconds. */
+  readonly idleTimeout: number;
   readonly trustProxy: boolean | readonly string[];
   /** PEM texts. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
@@ -43,7 +46,8 @@ export interface Listener {
  * for every request: the request-target is the gate's to read (I3, I6), byte for byte.
  */
 export async function createListener(options: ListenerOptions): Promise<Listener> {
-  const unreadable = createUnreadable(options.clock, options.decided);
+  const turns = createTurns();
+  const unreadable = createUnreadable(options.clock, turns, options.decided);
   const app = createApp(options, unreadable);
   const methods = http.METHODS.filter((method) => method !== 'CONNECT');
   // Bodies are the gate's, from the raw request: where Fastify expects one it asks for a Content-Type that it can read.
@@ -56,7 +60,9 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     const { raw } = request;
     reply.hijack();
     if (!upgrades.admits(raw)) return;
-    unreadable.track(raw, reply.raw);
+    const turn = turns.enter(raw, reply.raw);
+    if (turn !== undefined) await turn;
+    if (raw.socket.destroyed) return;
     const facts = {
       requestTarget: (raw as IncomingMessage & { originalUrl?: string }).originalUrl ?? '',
       remoteAddress: raw.socket.remoteAddress ?? '',
@@ -70,7 +76,8 @@ export async function createListener(options: ListenerOptions): Promise<Listener
       return done();
     }
     const closes = options.isDraining() || upgrades.isLast(raw);
-    if (answer !== undefined) return deliver(answer, raw, reply.raw, closes, clock, done);
+    const stalledAfter = options.idleTimeout;
+    if (answer !== undefined) return deliver(answer, raw, reply.raw, { closes, clock, stalledAfter, done });
     raw.socket.destroy();
     done();
   }

@@ -21,6 +21,11 @@ const encodedSlash = /%2f/gi;
 const encodedBackslash = /%5c/gi;
 const anyEncodedSlash = /%2f|%5c/gi;
 
+/** Whether a text is a host with an optional port, as Host and an absolute-form target have it (RFC 9110 7.2). */
+export function isAuthority(text: string): boolean {
+  return authorityForm.test(text);
+}
+
 /**
  * Parses a request-target (RFC 9112 3.2) and refuses what two parsers could read differently (I6), because the gate
  * would guard one resource and the upstream write another.
@@ -53,7 +58,7 @@ function absoluteForm(requestTarget: string): TargetResult {
   const end = rest.search(/[/?]/);
   const authority = end === -1 ? rest : rest.slice(0, end);
   if (authority.includes('@')) return refused('The request-target carries user information before its host.');
-  if (!authorityForm.test(authority)) return refused('The request-target names no valid host.');
+  if (!isAuthority(authority)) return refused('The request-target names no valid host.');
   const pathAndQuery = end === -1 ? '' : rest.slice(end);
   return originForm(pathAndQuery.startsWith('/') ? pathAndQuery : `/${pathAndQuery}`, authority);
 }

@@ -63,7 +63,7 @@ class Versions {
   /** False, and nothing recorded, where something sent later is known, or as much as is kept and all of it later. */
   record(key: string, observation: Observation): boolean {
     const entry = this.#entry(key);
-    const others = entry.views.filter((other) => !isSameView(other, observation));
+    const others = entry.views.filter((other) => !isSameView(other, observation) && !isRefuted(other, observation));
     const replaced = entry.views.find((other) => isSameView(other, observation));
     if (replaced !== undefined && replaced.sentAt > observation.sentAt) return false;
     if (others.length < viewsPerResource) {
@@ -88,6 +88,11 @@ class Versions {
 
 function isSameView(a: Observation, b: Observation): boolean {
   return a.view === b.view && a.selecting.digest === b.selecting.digest;
+}
+
+/** Whether a later read of the same view found a resource where there was none, or the other way round. */
+function isRefuted(earlier: Observation, later: Observation): boolean {
+  return earlier.view === later.view && earlier.exists !== later.exists && earlier.sentAt < later.sentAt;
 }
 
 /** What stands behind a token that is not settled: a lease, or a mark where there is none. */

@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../http/clock.js';
+import { fieldLine, firstValue } from '../http/fields.js';
 import { RequestBodyError, UpstreamError, upstreamError } from './errors.js';
 
 /** Status line and fields of an upstream's answer; field names, order and duplicates as they came. */
@@ -159,6 +160,12 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     }
     this.#hasHead = true;
     this.#resumeDispatch = resume;
+    const coding = fieldLine(rawHeaders, 'transfer-encoding');
+    if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked') {
+      // What else was done to the body would be lost with the field (RFC 9112 6.1).
+      this.#fail(new UpstreamError('http_protocol_error', `the upstream sent Transfer-Encoding: ${coding}`, true));
+      return false;
+    }
     this.#endless = isEventStream(rawHeaders);
     this.#setPhase('receiving');
     this.#resolveHead({ status, statusText, rawHeaders });
@@ -248,10 +255,5 @@ function latin1(field: Buffer): string {
 
 /** Whether an answer is a stream of events, which may be silent for as long as it likes. */
 export function isEventStream(rawHeaders: readonly string[]): boolean {
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    if (rawHeaders[index]?.toLowerCase() === 'content-type') {
-      return (rawHeaders[index + 1] ?? '').toLowerCase().startsWith('text/event-stream');
-    }
-  }
-  return false;
+  return (firstValue(rawHeaders, 'content-type') ?? '').toLowerCase().startsWith('text/event-stream');
 }

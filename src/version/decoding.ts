@@ -11,6 +11,22 @@ export function codingsOf(coding: string | undefined): string[] {
   return members.filter((member) => member !== '' && member !== 'identity');
 }
 
+/**
+ * What of an Accept-Encoding can be decoded here (V2: a hash does not depend on the coding). `*` goes too: it may mean
+ * anything.
+ *
+ * @param value of Accept-Encoding, lines joined with ", "
+ * @returns the members that can be decoded as they were written; `identity` where none is left
+ */
+export function decodableCodings(value: string): string {
+  const members = value.split(',').map((member) => member.trim());
+  const kept = members.filter((member) => {
+    const name = (member.split(';', 1)[0] ?? '').trim().toLowerCase();
+    return name === 'identity' || decoders.has(name);
+  });
+  return kept.length === 0 ? 'identity' : kept.join(', ');
+}
+
 /** Content on its way through its decoders. */
 export interface Decoding {
   update(chunk: Uint8Array): Promise<void> | undefined;

@@ -447,9 +447,12 @@ t.test('Expect: 100-continue (W13)', async (t) => {
     t.match(stale, /^HTTP\/1\.1 412 /);
   });
 
-  await t.test('another expectation is no obstacle', async (t) => {
+  await t.test('another expectation cannot be met', async (t) => {
+    const before = backend.requests.length;
     const answer = await rawRequest(gate.port, `${head('PUT', 'Connection: close\r\n').replace('100-', 'x-')}two`);
-    t.match(answer, /^HTTP\/1\.1 (?:204|417) /);
+    t.match(answer, /^HTTP\/1\.1 417 Expectation Failed\r\n/);
+    t.match(answer, /\r\nX-Request-Id: /);
+    t.equal(backend.requests.length, before);
   });
 });
 

@@ -2,6 +2,7 @@ import t from 'tap';
 import { documents, startBackend } from '../helpers/backend.js';
 import { rawRequest, request } from '../helpers/client.js';
 import { startGate } from '../helpers/gate.js';
+import { rawClient } from '../helpers/raw.js';
 
 const forwarded: readonly { target: string; arrives?: string; host?: string; why: string }[] = [
   { target: '/', why: 'the root' },
@@ -155,6 +156,29 @@ t.test('what cannot be read as one request is refused, with nothing forwarded', 
   }
   const complete = backend.requests.filter((seen) => seen.complete);
   t.same(complete, [], 'nothing that is whole was forwarded');
+});
+
+t.test('what cannot be read on a connection that was in use', async (t) => {
+  let answer: () => void = () => {};
+  const backend = await startBackend(t, (seen, response) => {
+    if (seen.method === 'GET') return response.end('ok');
+    answer = () => response.end('written');
+    return undefined;
+  });
+  const gate = await startGate(t, { upstream: backend.url });
+  const client = await rawClient(t, gate.port);
+  client.write(`${get}\r\n`);
+  await client.seen(/\r\n\r\nok$/);
+  client.write(`${get}X: ${'a'.repeat(70_000)}\r\n\r\n`);
+  t.match((await client.closed).text, /okHTTP\/1\.1 431 /, 'is answered behind what was answered before');
+
+  const pipelining = await rawClient(t, gate.port);
+  pipelining.write(`${put}Content-Length: 1\r\n\r\nb`);
+  await backend.arrived(2);
+  pipelining.write('nonsense\r\n\r\n');
+  const { text } = await pipelining.closed;
+  t.equal(text, '', 'an answer to it is not taken for that of a write that is under way');
+  answer();
 });
 
 t.test('request heads', async (t) => {
