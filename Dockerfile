@@ -26,8 +26,7 @@ COPY package.json LICENSE ./
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 # In a container loopback is nobody's: both addresses are for all interfaces. That holds for the admin address too, which
-# kubelet's probes and Prometheus reach by the Pod's address. There it gives /healthz, /readyz and /metrics to anyone, and
-# everything else only with IFMATCH_ADMIN_TOKEN (O1).
+# kubelet's probes and Prometheus reach by the Pod's address: it has /healthz, /readyz and /metrics, for anyone (O1).
 ENV NODE_ENV=production \
     IFMATCH_LISTEN=0.0.0.0:8412 \
     IFMATCH_ADMIN=0.0.0.0:9412

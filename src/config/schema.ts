@@ -189,7 +189,7 @@ export const shape = {
       format: (admin: Admin) => (admin === 'off' ? admin : formatAddress(admin)),
     }),
     '127.0.0.1:9412',
-    'Where health, metrics and the dashboard are served; off: nowhere.',
+    'Where health and metrics are served; off: nowhere.',
     { flag: { name: 'admin', value: 'ADDR' } },
   ),
   adminToken: unset(text('a token', understood), 'Token that the admin pages ask for.', {
