@@ -82,6 +82,7 @@ async function refresh(
       wantsHash: !fromHead,
       limit: passage.parts.limits.hashBody,
       deadline,
+      endsWithClient: false,
       mayUseHead: fromHead,
     });
     if (result.kind === 'observation') return isComparable(passage, result.observation) ? result : undefined;

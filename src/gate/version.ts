@@ -39,6 +39,8 @@ export interface ProbeOptions {
   readonly limit: number;
   /** `Clock.now()` when it is given up, where it may not take as long as the route's timeouts allow. */
   readonly deadline: number | undefined;
+  /** Whether it is for this client's decision alone: given up when the client goes away. */
+  readonly endsWithClient: boolean;
   /** Whether HEAD may do: native tags are known to be usable. */
   readonly mayUseHead: boolean;
 }
@@ -82,6 +84,7 @@ export function probeOptions(passage: Passage, knowledge: readonly Observation[]
     wantsHash,
     limit: passage.parts.limits.hashProbe,
     deadline: reports ? passage.parts.clock.now() + reportProbeWithin : undefined,
+    endsWithClient: true,
     mayUseHead: !wantsBytes && !wantsHash && (nativesKnown || validator.kind === 'upstream'),
   };
 }
@@ -112,7 +115,8 @@ async function probeBy(passage: Passage, method: 'GET' | 'HEAD', options: ProbeO
   const fields = decodable(passage, probeFields(passage.fields, overrideFields, options.replacement));
   const sentAt = parts.clock.now();
   const call = sendRead(passage, method, fields);
-  const { deadline } = options;
+  const { deadline, endsWithClient } = options;
+  if (endsWithClient) passage.exchange.onGone(() => call.abort());
   const cancel = deadline === undefined ? undefined : parts.clock.after(deadline - sentAt, () => call.abort());
   try {
     const head = await call.head;

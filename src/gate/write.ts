@@ -74,7 +74,7 @@ async function writeUnderLease(
   } catch (error) {
     // Only a probe throws here: what follows turns its own failures into answers.
     if (!(error instanceof UpstreamError)) throw error;
-    return upstreamProblem(passage, error, 'not-sent');
+    return exchange.isGone ? undefined : upstreamProblem(passage, error, 'not-sent');
   } finally {
     await sideEffects.settle(outcome);
     await parts.store.settle(lease.token, outcome);
