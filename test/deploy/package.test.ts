@@ -163,7 +163,9 @@ t.test('the package', async (t) => {
     const backend = await startDemoBackend();
     t.teardown(() => backend.close());
     const addresses = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
-    const gate = spawn(node, [main, 'serve', '--upstream', backend.url, ...addresses], asUser);
+    // tap has every Node process load a module of its own, which answers a SIGTERM with a second one.
+    const command = ['-u', 'NODE_OPTIONS', node, main, 'serve', '--upstream', backend.url, ...addresses];
+    const gate = spawn('env', command, asUser);
     t.teardown(() => gate.kill('SIGKILL'));
     const { listen, admin } = await startLine(gate);
     gate.stdout.resume();

@@ -13,6 +13,8 @@ export interface ClientRequest {
   readonly path: string;
   /** Content that the client has read and names by its tag in If-Match; `null`: If-None-Match: *; absent: neither. */
   readonly base?: string | null | undefined;
+  /** Further fields: name, value, … */
+  readonly headers?: readonly string[];
   readonly body?: string;
   /** The last byte of the body comes when `finishBody` is called. */
   readonly slowBody?: boolean;
@@ -86,9 +88,9 @@ export class SimulatedClient implements Client, Exchange {
 
   /** Sends the request and takes the answer in. */
   async talk(gate: Gate, clock: VirtualClock, tagOf: (content: string) => string): Promise<void> {
-    const { id, method, base, slowBody, body = id } = this.request;
+    const { id, method, base, headers = [], slowBody, body = id } = this.request;
     this.arrivedAt = clock.now();
-    this.rawHeaders = ['Host', 'api.test', 'X-Request-Id', id];
+    this.rawHeaders = ['Host', 'api.test', 'X-Request-Id', id, ...headers];
     if (base !== undefined) {
       this.rawHeaders.push(...(base === null ? ['If-None-Match', '*'] : ['If-Match', tagOf(base)]));
     }
