@@ -4,6 +4,7 @@ import { parsePreconditions } from '../http/preconditions.js';
 import { parseTarget, type Target } from '../resource/target.js';
 import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
 import { streamBody } from './body.js';
+import { isConditional } from './decide.js';
 import type { Answer, Exchange } from './exchange.js';
 import { malformation } from './malformation.js';
 import { type DecisionRecord, newRecord } from './outcome.js';
@@ -73,12 +74,7 @@ async function route(parts: GateParts, exchange: Exchange, record: DecisionRecor
     const reads = (method === 'GET' || method === 'HEAD') && exchange.body === undefined;
     return reads ? readOrFail(passage) : pass(passage);
   }
-  const isConditional =
-    conditions.ifMatch.kind !== 'absent' ||
-    conditions.ifNoneMatch.kind !== 'absent' ||
-    conditions.malformed !== undefined ||
-    conditions.ifUnmodifiedSince !== undefined;
-  if (isConditional || policy.methods.includes(method)) return write(passage);
+  if (policy.methods.includes(method) || isConditional(conditions)) return write(passage);
   record.kind = 'unguarded-write';
   return passUnguarded(passage, passage.fields, streamBody(passage));
 }

@@ -99,11 +99,9 @@ class SideEffects {
   /** A write that may still take effect may still have its side effects. */
   async settle(outcome: Outcome): Promise<void> {
     if (this.#token === undefined) return;
-    const { kind } = outcome;
-    await this.#passage.parts.store.settle(
-      this.#token,
-      kind === 'unknown' || kind === 'notSent' ? outcome : { kind: 'changed' },
-    );
+    const { store } = this.#passage.parts;
+    if (outcome.kind === 'unknown') await store.settle(this.#token, outcome);
+    else await store.settle(this.#token, { kind: outcome.kind === 'notSent' ? 'notSent' : 'changed' });
   }
 }
 

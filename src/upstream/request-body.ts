@@ -57,7 +57,7 @@ export class RequestStream extends Readable {
     source.on('close', this.#onClose);
     source.pause();
     if (source.readableEnded) this.push(null);
-    else this.#watch();
+    else this.#watch(pace.idleTimeout);
   }
 
   override _read(): void {
@@ -97,10 +97,10 @@ export class RequestStream extends Readable {
     this.destroy();
   }
 
-  #watch(): void {
+  /** `idle`: milliseconds until the next chunk is due. */
+  #watch(idle: number): void {
     const { idleTimeout, minRate, grace } = this.#pace;
-    const next = minRate > 0 ? Math.min(idleTimeout, grace) : idleTimeout;
-    this.#cancelTimer = this.#clock.after(next, () => {
+    this.#cancelTimer = this.#clock.after(minRate > 0 ? Math.min(idle, grace) : idle, () => {
       const now = this.#clock.now();
       const elapsed = now - this.#startedAt;
       // While the upstream does not take more, the client is not to blame.
@@ -113,7 +113,7 @@ export class RequestStream extends Readable {
       } else if (waitsForClient && minRate > 0 && elapsed >= grace && (this.#received * 1000) / elapsed < minRate) {
         this.#fail(new RequestBodyError('too-slow', `the request body arrived at less than ${minRate} bytes a second`));
       } else {
-        this.#watch();
+        this.#watch(this.#progressAt + idleTimeout - now);
       }
     });
   }

@@ -117,7 +117,8 @@ t.test('a client that takes nothing of its answer is broken off', async (t) => {
     await closed[0];
     t.equal((await next).status, 200);
     client.socket.resume();
-    t.equal((await client.closed).reset, true, 'it never looks whole');
+    const { text } = await client.closed;
+    t.ok(text.length < 64 * megabyte, 'it never looks whole');
   });
 
   await t.test('one in one piece when the slowest reader would be done, and its memory is free', async (t) => {
@@ -134,7 +135,8 @@ t.test('a client that takes nothing of its answer is broken off', async (t) => {
     const { headers } = await request(`${gate.url}/big`);
     t.match(headers.etag, /^"im-/, 'there is room again');
     client.socket.resume();
-    t.equal((await client.closed).reset, true);
+    const { text } = await client.closed;
+    t.ok(text.length < body.length, 'it never looks whole');
   });
 });
 
