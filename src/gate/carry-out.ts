@@ -1,5 +1,5 @@
 import type { Observation, Outcome } from '../store/store.js';
-import type { ResponseHead } from '../upstream/call.js';
+import type { Call, ResponseHead } from '../upstream/call.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
 import type { WriteBody } from './body.js';
@@ -46,11 +46,18 @@ async function sendWrite(passage: Passage, fields: readonly string[], body: Send
     return { kind: 'failed', error: error as Error };
   }
   record.upstream = parts.clock.now() - sentAt;
-  const endsEarly = head.status >= 400 && head.status < 500;
-  if (!endsEarly) await call.sent;
+  if (!endsEarly(head)) await call.sent;
   const aborted = call.failure instanceof RequestBodyError;
-  const broken = !endsEarly && call.failure !== undefined && !call.wholeRequestSent;
-  return { kind: 'answered', head, call, sentAt, aborted, broken };
+  return { kind: 'answered', head, call, sentAt, aborted, broken: brokeOff(head, call) };
+}
+
+function endsEarly({ status }: ResponseHead): boolean {
+  return status >= 400 && status < 500;
+}
+
+/** Whether a write broke off after an answer that came too early to tell what became of it (W9, W11). */
+export function brokeOff(head: ResponseHead, call: Call): boolean {
+  return !endsEarly(head) && call.failure !== undefined && !call.wholeRequestSent;
 }
 
 /** W9, W10: the upstream has said what became of the write. */

@@ -1,6 +1,7 @@
 import type { Outcome } from '../store/store.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
+import { brokeOff } from './carry-out.js';
 import type { Answer } from './exchange.js';
 import { restAfter, resultOf } from './learn.js';
 import { type Passage, send } from './passage.js';
@@ -31,7 +32,8 @@ export async function passUnguarded(
     record.outcome = result;
     const settled = call.sent.then(() => {
       const aborted = call.failure instanceof RequestBodyError;
-      const isUnknown = aborted || result === 'unknown';
+      const isUnknown = aborted || result === 'unknown' || brokeOff(head, call);
+      if (isUnknown) record.outcome = 'unknown';
       const changed: Outcome = { kind: 'changed', doubts: doubtedByAnswer(passage, head) };
       return parts.store.settle(mark, isUnknown ? { kind: 'unknown', rest: restAfter(aborted, quarantine) } : changed);
     });

@@ -30,10 +30,19 @@ const safe = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** Makes the order of requests on each connection. */
 export function createTurns(): Turns {
   const bySocket = new WeakMap<Socket, Entry[]>();
+
+  function follow(socket: Socket): Entry[] {
+    const entries: Entry[] = [];
+    bySocket.set(socket, entries);
+    socket.once('close', () => {
+      for (const { response } of [...entries]) closeQueued(response);
+    });
+    return entries;
+  }
+
   return {
     enter(request, response) {
-      const entries = bySocket.get(request.socket) ?? [];
-      bySocket.set(request.socket, entries);
+      const entries = bySocket.get(request.socket) ?? follow(request.socket);
       const entry: Entry = { request, response, isSafe: safe.has(request.method ?? ''), whenDone: [] };
       const before = entries.filter((other) => !(other.isSafe && entry.isSafe));
       entries.push(entry);
@@ -56,4 +65,11 @@ function allDone(entries: readonly Entry[]): Promise<void> {
     };
     for (const entry of entries) entry.whenDone.push(count);
   });
+}
+
+/** Where a connection breaks, Node tells the response that is being written: those behind it would never hear of it. */
+function closeQueued(response: ServerResponse): void {
+  if (response.socket !== null) return;
+  response.destroyed = true;
+  response.emit('close');
 }

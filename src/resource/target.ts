@@ -15,7 +15,8 @@ export type TargetResult =
   | { readonly kind: 'asterisk' }
   | { readonly kind: 'refused'; readonly reason: string };
 
-const authorityForm = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?$/;
+/** As in RFC 3986 3.2.2 but for the comma, at which some would take it for a list of two. */
+const authorityForm = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::[0-9]*)?$/;
 const encodedBreak = /%0[0ad]/i;
 const encodedSlash = /%2f/gi;
 const encodedBackslash = /%5c/gi;

@@ -1,20 +1,10 @@
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { type Backend, documents, type Handler, startBackend } from '../helpers/backend.js';
 import { rawRequest, request } from '../helpers/client.js';
 import { createVirtualClock } from '../helpers/clock.js';
+import { eventually, turn } from '../helpers/eventually.js';
 import { startGate } from '../helpers/gate.js';
 import { answering, type RawConnection, rawClient, startRawBackend } from '../helpers/raw.js';
-
-const turn = (): Promise<void> => new Promise(setImmediate);
-
-/** Waits until something holds that no event tells of, for a bounded number of turns of the event loop. */
-async function eventually(t: Test, holds: () => unknown, what: string): Promise<void> {
-  for (let turns = 0; turns < 20_000; turns += 1) {
-    if (holds()) return;
-    await turn();
-  }
-  t.fail(`never: ${what}`);
-}
 
 /** The entity-tag that a gate gives for a path. */
 async function tagOf(url: string): Promise<string> {
