@@ -91,9 +91,15 @@ export async function createServer({ config, logger, version, clock = systemCloc
       state = 'draining';
       logger.info({ drainDelay: limits.drainDelay, drain: limits.drain }, 'draining');
       await elapsed(clock, limits.drainDelay);
-      const cancel = clock.after(limits.drain, () => listener.closeAllConnections());
-      await close();
+      const cancel = clock.after(limits.drain, () => {
+        listener.closeAllConnections();
+        // What is still on its way breaks off now, and goes on record as that.
+        void upstream.close();
+      });
+      await listener.close();
+      await Promise.race([gate.idle(), elapsed(clock, limits.drain + lastWords)]);
       cancel();
+      await close();
       logger.info('stopped');
     },
   };
@@ -103,6 +109,9 @@ export async function createServer({ config, logger, version, clock = systemCloc
     await Promise.all([admin.close(), store.close(), upstream.close()]);
   }
 }
+
+/** How long after `limits.drain` the process waits for the records of what was broken off, in milliseconds. */
+const lastWords = 1000;
 
 type State = 'starting' | 'serving' | 'draining';
 

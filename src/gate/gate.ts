@@ -24,17 +24,30 @@ export interface Gate {
    * @returns the answer; undefined where the client is gone. Never rejects.
    */
   handle(exchange: Exchange): Promise<{ answer: Answer | undefined; done: () => void }>;
+  /** Resolves when every request that came in is on record, also writes whose client has left (W15, O5). */
+  idle(): Promise<void>;
 }
 
 /** @param parts what the gate is made of */
 export function createGate(parts: GateParts): Gate {
+  let inFlight = 0;
+  let whenIdle: (() => void)[] = [];
+  const begin = (exchange: Exchange, record: DecisionRecord): (() => void) => {
+    inFlight += 1;
+    return () => {
+      record.total = parts.clock.now() - exchange.arrivedAt;
+      parts.observer.decided(record);
+      inFlight -= 1;
+      if (inFlight > 0) return;
+      for (const resolve of whenIdle) resolve();
+      whenIdle = [];
+    };
+  };
   return {
+    idle: () => (inFlight === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
     async handle(exchange) {
       const record = newRecord(exchange);
-      const done = (): void => {
-        record.total = parts.clock.now() - exchange.arrivedAt;
-        parts.observer.decided(record);
-      };
+      const done = begin(exchange, record);
       try {
         const answer = await route(parts, exchange, record);
         if (answer === undefined) record.decision = 'client-gone';

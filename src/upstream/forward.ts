@@ -78,6 +78,8 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     connect: connector(options, serverName, onBreak),
   });
 
+  let closing: Promise<void> | undefined;
+
   return {
     authority: url.host,
     call(request) {
@@ -108,7 +110,10 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       }
       return call;
     },
-    close: () => pool.destroy(),
+    close() {
+      closing ??= pool.destroy();
+      return closing;
+    },
   };
 }
 

@@ -89,6 +89,30 @@ t.test('the answer to a write whose client left before it is taken to its end (W
   }
 });
 
+t.test('a write whose client has left is finished, and on record, before the gate stops (W15, O5)', async (t) => {
+  const lines: Record<string, unknown>[] = [];
+  for (const answers of [true, false]) {
+    lines.length = 0;
+    const clock = createVirtualClock(Date.now());
+    const backend = await startRawBackend(t);
+    const onLog = (line: Record<string, unknown>) => lines.push(line);
+    const gate = await startGate(t, { upstream: backend.url, clock, onLog, limits: { drain: 25_000 } });
+    const client = await rawClient(t, gate.port);
+    client.write('PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nb');
+    const upstream = await backend.connection(0);
+    await upstream.seen(/\r\n\r\nb$/);
+    await leave(gate.port, [client]);
+    const stopped = gate.close();
+    await eventually(t, () => lines.some(({ msg }) => msg === 'draining'), 'it drains');
+    if (answers) upstream.write('HTTP/1.1 204 No Content\r\n\r\n');
+    else clock.advance(25_000);
+    await stopped;
+    const record = lines.find(({ method }) => method === 'PUT');
+    const outcome = answers ? 'changed' : 'unknown';
+    t.match(record, { outcome }, `${answers ? 'answered in time' : 'broken off at the end of drain'}: ${outcome}`);
+  }
+});
+
 t.test('a client that takes nothing of its answer is broken off', async (t) => {
   /** Asks for `/big` and reads its beginning, no more. */
   async function beginReading(port: number): Promise<RawConnection> {
