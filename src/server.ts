@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createAdmin } from './admin/admin.js';
 import type { Config } from './config/schema.js';
+import { createCrowds } from './gate/crowds.js';
 import { createGate, type Gate } from './gate/gate.js';
 import type { GateParts } from './gate/passage.js';
 import type { RoutePolicy } from './gate/settings.js';
@@ -129,6 +130,7 @@ function joinGate(
     keyOf,
     limits: config.limits,
     budget: createHoldBudget(config.limits.holdTotal),
+    crowds: createCrowds(parts.observer),
     cors: createCorsMemory(remembered),
     identify: createIdentifier(randomBytes(32)),
     select: createSelector(remembered),

@@ -12,6 +12,7 @@ import type { Hashing } from '../upstream/probe.js';
 import type { HoldBudget } from '../upstream/represent.js';
 import type { Tunnels } from '../upstream/tunnel.js';
 import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
+import type { Crowds } from './crowds.js';
 import type { Answer, Exchange } from './exchange.js';
 import type { DecisionRecord, Observer } from './outcome.js';
 import type { GateLimits, RoutePolicy } from './settings.js';
@@ -38,6 +39,7 @@ export interface GateParts {
   readonly clock: Clock;
   readonly limits: GateLimits;
   readonly budget: HoldBudget;
+  readonly crowds: Crowds;
   readonly observer: Observer;
   readonly cors: CorsMemory;
   /** The resource and the rules for a target (I1, I5). */

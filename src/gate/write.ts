@@ -22,7 +22,7 @@ const decisionsAtMost = 3;
  * @returns undefined where the client is gone and nothing was forwarded
  */
 export async function write(passage: Passage): Promise<Answer | undefined> {
-  const { parts, record, conditions, fields, resource, exchange } = passage;
+  const { parts, record, conditions, fields, resource, exchange, readTarget } = passage;
   const { name, received } = leadingCondition(conditions, (field) => fieldLine(fields, field));
   Object.assign(record, { kind: 'write', condition: name, received });
   const reports = resource.policy.mode === 'report';
@@ -33,12 +33,14 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   if (body instanceof RequestBodyError) return failure(passage, body, 'not-sent');
 
   const queuedAt = parts.clock.now();
+  const leaveLine = parts.crowds.join(resource.key, readTarget.raw, resource.route);
   const lease = await parts.store.acquire({
     keys: [resource.key],
     kind: isConditional(conditions) ? 'exclusive' : 'shared',
     wait: reports ? 0 : parts.limits.leaseWait,
     signal: exchange.signal,
   });
+  leaveLine();
   record.leaseWait = parts.clock.now() - queuedAt;
   if (lease.kind === 'acquired') return writeUnderLease(passage, lease, body, formal);
   if (lease.kind === 'aborted') return undefined;
@@ -140,8 +142,6 @@ function observed(decision: Decision): Observation | undefined {
 
 /** W3: the line for the resource is full, or the wait was too long. */
 function noLease(passage: Passage, { kind }: NotAcquired): Answer {
-  const { parts, resource } = passage;
-  parts.observer.advise(resource.route, 'crowded-key');
   const detail =
     kind === 'queue-full'
       ? 'Too many writes wait for this resource.'

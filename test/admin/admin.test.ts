@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { type Handler, startBackend } from '../helpers/backend.js';
 import { type RequestOptions, rawRequest, request } from '../helpers/client.js';
 import { createVirtualClock } from '../helpers/clock.js';
+import { eventually } from '../helpers/eventually.js';
 import { type GateSettings, type RunningGate, startGate } from '../helpers/gate.js';
 import { rawClient } from '../helpers/raw.js';
 
@@ -308,4 +309,29 @@ t.test('no credential is in the log or the metrics', async (t) => {
   const seen = `${gate.lines.map((line) => JSON.stringify(line)).join('\n')}\n${await gate.metrics()}`;
   for (const secret of secrets) t.notOk(seen.includes(secret), secret);
   t.ok(seen.includes('"path":"/docs/7"'), 'the log is there');
+});
+
+t.test('a key that folds many URLs together is named, once (I1)', async (t) => {
+  const writers = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+  for (const isFolded of [true, false]) {
+    const held: (() => void)[] = [];
+    const holding: Handler = (seen, response, body) => {
+      if (seen.method === 'PUT') held.push(() => native(seen, response, body));
+      else native(seen, response, body);
+    };
+    const gate = await watch(t, holding);
+    const advices = (): number => gate.lines.filter(({ advice }) => advice === 'crowded-key').length;
+    const options = { headers: ['If-Match', '"n"'], body: 'b' };
+    const writes = writers.map((id) => gate.ask('PUT', `/item?id=${isFolded ? id : 1}`, options));
+    let answered = 0;
+    for (const write of writes) void write.then(() => (answered += 1));
+    if (isFolded) await eventually(t, () => advices() > 0, 'the operator is told while they wait');
+    const releaseNext = (): boolean => {
+      held.shift()?.();
+      return answered === writers.length;
+    };
+    await eventually(t, releaseNext, 'all are answered');
+    for (const status of await Promise.all(writes)) t.equal(status, 204);
+    t.equal(advices(), isFolded ? 1 : 0, isFolded ? 'many URLs of one key' : 'many writers of one URL');
+  }
 });

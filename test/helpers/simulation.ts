@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type fc from 'fast-check';
 import type { Config, Policy } from '../../src/config/schema.js';
+import { createCrowds } from '../../src/gate/crowds.js';
 import type { Exchange } from '../../src/gate/exchange.js';
 import { createGate } from '../../src/gate/gate.js';
 import type { DecisionRecord } from '../../src/gate/outcome.js';
@@ -153,6 +154,7 @@ function partsOf(config: Config, { store, upstream, clock, records }: Surroundin
     limits: config.limits,
     observer: { decided: (record) => void records.set(record.requestId, record), advise() {}, wasAdvised: () => false },
     budget: createHoldBudget(config.limits.holdTotal),
+    crowds: createCrowds({ advise() {} }),
     cors: createCorsMemory(1),
     locate: locator.locate,
     keyOf: locator.keyOf,
