@@ -97,7 +97,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   });
   app.server.on('checkExpectation', unreadable.refuseExpectation);
   app.server.on('upgrade', upgrades.accept);
-  // Node cuts a longer list off without a word; what is cut off could be a condition.
+  // Node would cut a long list off without a word, and what is cut off could be a condition; the gate has its own limit.
   app.server.maxHeadersCount = 0;
   return {
     server: app.server,
