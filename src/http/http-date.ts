@@ -28,15 +28,6 @@ export function parseHttpDate(value: string | undefined, now: number = Date.now(
   return short && timeOf(short, fullYear(short, now));
 }
 
-/**
- * Writes a time as IMF-fixdate, the only form that may be sent (RFC 9110 5.6.7).
- *
- * @param ms milliseconds since the epoch, within the years 0 to 9999; fractions of a second are dropped
- */
-export function formatHttpDate(ms: number): string {
-  return new Date(ms).toUTCString();
-}
-
 type Parts = Record<string, string | undefined>;
 
 function timeOf(parts: Parts, year: number): number | undefined {

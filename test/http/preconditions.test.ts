@@ -3,8 +3,11 @@ import fc from 'fast-check';
 import t from 'tap';
 import { isWeak, parseEntityTag, scanEntityTags, strongMatch, weakMatch } from '../../src/http/entity-tag.js';
 import { listMembers } from '../../src/http/fields.js';
-import { formatHttpDate, parseHttpDate } from '../../src/http/http-date.js';
+import { parseHttpDate } from '../../src/http/http-date.js';
 import { type Current, evaluate, parsePreconditions } from '../../src/http/preconditions.js';
+
+/** A time in the form that is sent (RFC 9110 5.6.7). */
+const imfFixdate = (ms: number): string => new Date(ms).toUTCString();
 
 /** Anything that may stand between the quotes of a field value that has passed an HTTP parser. */
 const opaque = fc.string({ unit: fc.constantFrom(..."aA0 ,\\*/W\t'\u00e9\u00ff") });
@@ -150,12 +153,11 @@ t.test('dates (RFC 9110 5.6.7)', (t) => {
 
 t.test('dates round-trip in all three forms', (t) => {
   const days = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
-  t.equal(formatHttpDate(second + 999), 'Sun, 06 Nov 1994 08:49:37 GMT');
   t.doesNotThrow(() =>
     fc.assert(
       fc.property(fc.integer({ min: 0, max: Math.floor(Date.UTC(9999, 11, 31) / 1000) }), (seconds) => {
         const ms = seconds * 1000;
-        const fixdate = formatHttpDate(ms);
+        const fixdate = imfFixdate(ms);
         assert.equal(parseHttpDate(fixdate, now), ms, fixdate);
         const [, day = '', month = '', year = '', time = ''] = fixdate.split(' ');
         const asctime = `${fixdate.slice(0, 3)} ${month} ${day.replace(/^0/, ' ')} ${time} ${year}`;
@@ -201,7 +203,7 @@ t.test('parsing the fields of a request', (t) => {
 });
 
 t.test('a condition that cannot be read lets no write through by itself', (t) => {
-  const conditions = parsePreconditions(['If-Match', 'a', 'If-Unmodified-Since', formatHttpDate(second)]);
+  const conditions = parsePreconditions(['If-Match', 'a', 'If-Unmodified-Since', imfFixdate(second)]);
   const current: Current = { exists: true, strongMatch: () => true, weakMatch: () => true, lastModified: second };
   t.strictSame(evaluate('PUT', conditions, current), { result: 'failed', field: 'If-Match' });
   t.end();
@@ -246,7 +248,7 @@ t.test('every combination of conditions, in the order of RFC 9110 13.2.2', (t) =
   };
   const field = (name: string, truth: boolean | undefined, whenTrue: string, whenFalse: string) =>
     truth === undefined ? [] : [name, truth ? whenTrue : whenFalse];
-  const [before, same] = [formatHttpDate(second - 1000), formatHttpDate(second)];
+  const [before, same] = [imfFixdate(second - 1000), imfFixdate(second)];
   for (const method of ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'POST']) {
     for (const match of truths) {
       for (const since of truths) {
