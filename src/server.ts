@@ -5,6 +5,7 @@ import type { Config } from './config/schema.js';
 import { createCrowds } from './gate/crowds.js';
 import { createGate, type Gate } from './gate/gate.js';
 import type { GateParts } from './gate/passage.js';
+import { createRepeats } from './gate/repeats.js';
 import type { RoutePolicy } from './gate/settings.js';
 import { createCorsMemory } from './headers/cors.js';
 import { requestFields, responseVia } from './headers/forwarded.js';
@@ -131,6 +132,7 @@ function joinGate(
     limits: config.limits,
     budget: createHoldBudget(config.limits.holdTotal),
     crowds: createCrowds(parts.observer),
+    repeats: createRepeats(remembered),
     cors: createCorsMemory(remembered),
     identify: createIdentifier(randomBytes(32)),
     select: createSelector(remembered),

@@ -113,7 +113,7 @@ const policyShape = {
     'Tags mangled by middleboxes and clients that are accepted all the same.',
     { later: true },
   ),
-  alreadyApplied: option(toggle(), false, 'Answer a lost and repeated write with success.', { later: true }),
+  alreadyApplied: option(toggle(), false, 'Answer a write that comes again because its answer was lost with success.'),
   probe: section({
     headers: option(
       probeHeaders(),

@@ -14,9 +14,11 @@ export interface WriteBody {
   readonly send: () => SendableBody | undefined;
   /** Hash of all that was sent, after it was; undefined where the body carries a content coding (W10). */
   readonly hash: () => Promise<string | undefined>;
+  /** Hash of its octets, known before it is sent; undefined where it streams (W12). */
+  readonly digest: string | undefined;
 }
 
-const noBody: WriteBody = { send: () => undefined, hash: async () => undefined };
+const noBody: WriteBody = { send: () => undefined, hash: async () => undefined, digest: '' };
 
 /** Receives a short request body before the lease is taken (W3); a longer or expected one streams later. */
 export async function receive(passage: Passage): Promise<WriteBody | RequestBodyError> {
@@ -35,6 +37,9 @@ export async function receive(passage: Passage): Promise<WriteBody | RequestBody
   return {
     send: () => ({ kind: 'held', bytes, chunked }),
     hash: async () => (isCoded(passage) ? undefined : hashContent(bytes)),
+    get digest() {
+      return hashContent(bytes);
+    },
   };
 }
 
@@ -49,12 +54,17 @@ function streaming(passage: Passage, head: readonly Buffer[]): WriteBody {
   // What is longer than a refresh reads cannot be compared with what it read.
   const hasher = createContentHasher({ coding: undefined, limit: isCoded(passage) ? 0 : hashBody });
   const pace = { ...timeoutsOf(passage), minRate, grace: rateGrace };
+  let digest: Promise<string | undefined> | undefined;
   return {
     send: () => {
       exchange.sendContinue?.();
       return new RequestStream(body, head, pace, parts.clock, (chunk) => void hasher.update(chunk));
     },
-    hash: () => hasher.digest(),
+    hash: () => {
+      digest ??= hasher.digest();
+      return digest;
+    },
+    digest: undefined,
   };
 }
 

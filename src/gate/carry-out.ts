@@ -1,4 +1,6 @@
-import type { Observation, Outcome } from '../store/store.js';
+import { fieldLine } from '../http/fields.js';
+import { afterWrite } from '../store/seen-tags.js';
+import type { GivenTag, Observation, Outcome } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
@@ -8,28 +10,33 @@ import { outcomeOf, restAfter, resultOf } from './learn.js';
 import { type Passage, send } from './passage.js';
 import { doubtedByAnswer, refreshAfter, type WriteReply } from './refresh.js';
 import { failure, relay, writersTag } from './relay.js';
+import type { Made } from './repeats.js';
+import { viewOf } from './version.js';
 
 /** How a write that was sent ended: what the lease is settled with, and what the client is told. */
 export interface Done {
   readonly outcome: Outcome;
+  /** What the write made of the resource, or may have made (W12); undefined where it did not take effect. */
+  readonly made: Made | undefined;
   /** Undefined where the client is gone. */
   readonly answer: Answer | undefined;
 }
 
-/**
- * Sends a write, once, and turns what comes back into an outcome and an answer (W9 to W11, W15).
- *
- * @param fields that go upstream
- * @param before what was read under the lease: still true where the upstream refuses the write
- */
-export async function carryOut(
-  passage: Passage,
-  fields: readonly string[],
-  body: WriteBody,
-  before: Observation | undefined,
-): Promise<Done> {
-  const sent = await sendWrite(passage, fields, body.send());
-  return sent.kind === 'failed' ? failedWrite(passage, sent.error) : answeredWrite(passage, sent, body, before);
+/** What a writer has in hand. */
+export interface Write {
+  /** The fields that go upstream. */
+  readonly fields: readonly string[];
+  readonly body: WriteBody;
+  /** What was read under the lease: still true where the upstream refuses the write. */
+  readonly before: Observation | undefined;
+  /** What the store knew when the lease was given. */
+  readonly knowledge: readonly Observation[];
+}
+
+/** Sends a write, once, and turns what comes back into an outcome and an answer (W9 to W11, W15). */
+export async function carryOut(passage: Passage, write: Write): Promise<Done> {
+  const sent = await sendWrite(passage, write.fields, write.body.send());
+  return sent.kind === 'failed' ? failedWrite(passage, sent.error, write) : answeredWrite(passage, sent, write);
 }
 
 type Sent = ({ readonly kind: 'answered' } & WriteReply) | { readonly kind: 'failed'; readonly error: Error };
@@ -61,33 +68,51 @@ export function brokeOff(head: ResponseHead, call: Call): boolean {
 }
 
 /** W9, W10: the upstream has said what became of the write. */
-async function answeredWrite(
-  passage: Passage,
-  reply: WriteReply,
-  body: WriteBody,
-  before: Observation | undefined,
-): Promise<Done> {
+async function answeredWrite(passage: Passage, reply: WriteReply, write: Write): Promise<Done> {
   const { head, call, aborted, broken } = reply;
   const result = broken ? 'unknown' : resultOf(head.status);
   passage.record.outcome = result;
   const rest = restAfter(aborted, passage.parts.limits.quarantine);
+  const { body, before, knowledge } = write;
   if (result !== 'changed') {
-    return {
-      outcome: outcomeOf(result, before, rest, []),
-      answer: relay(passage, head, call, writersTag(passage, head)),
-    };
+    const outcome = outcomeOf(result, head.status, { before, rest, doubts: [] });
+    const made = result === 'unknown' ? await madeBy(passage, write, {}) : undefined;
+    return { outcome, made, answer: relay(passage, head, call, writersTag(passage, head)) };
   }
-  const { observation, answer } = await refreshAfter(passage, reply, body);
-  return { outcome: outcomeOf(result, observation, rest, doubtedByAnswer(passage, head)), answer };
+  // V7: from here on the tags that were seen before are those of another content.
+  passage.seenTags = afterWrite(passage.seenTags, before === undefined ? knowledge : [...knowledge, before]);
+  const { observation: after, given, answer } = await refreshAfter(passage, reply, body);
+  const doubts = doubtedByAnswer(passage, head);
+  const facts = { before, after, given: givenTag(passage, head, given), rest, doubts };
+  const made = await madeBy(passage, write, { hash: after?.hash, tag: given });
+  return { outcome: outcomeOf(result, head.status, facts), made, answer };
+}
+
+/** W12. What no repetition would be recognised of is not worth hashing. */
+async function madeBy(
+  { method, resource }: Passage,
+  { body }: Write,
+  { hash, tag }: { readonly hash?: string | undefined; readonly tag?: string | undefined },
+): Promise<Made | undefined> {
+  if (!resource.policy.alreadyApplied) return undefined;
+  return { exists: method !== 'DELETE', hash, tag, content: method === 'PUT' ? await body.hash() : undefined };
+}
+
+function givenTag(passage: Passage, head: ResponseHead, tag: string | undefined): GivenTag | undefined {
+  if (tag === undefined || passage.resource.policy.validator.kind !== 'auto') return undefined;
+  const { digest } = passage.parts.select(passage.fields, fieldLine(head.rawHeaders, 'vary'));
+  return { view: viewOf(passage).view, selection: digest, tag, hash: undefined };
 }
 
 /** W9, W11: nothing was sent, or nobody can say what became of it. */
-function failedWrite(passage: Passage, error: Error): Done {
+async function failedWrite(passage: Passage, error: Error, write: Write): Promise<Done> {
   const { parts, record } = passage;
+  const { before } = write;
   const isUnsent = error instanceof UpstreamError && !error.sent;
   record.outcome = isUnsent ? 'not-sent' : 'unknown';
   const aborted = error instanceof RequestBodyError && error.reason === 'aborted';
-  const unknown: Outcome = { kind: 'unknown', rest: restAfter(aborted, parts.limits.quarantine) };
+  const unknown: Outcome = { kind: 'unknown', rest: restAfter(aborted, parts.limits.quarantine), before };
   const answer = failure(passage, error, record.outcome);
-  return { outcome: isUnsent ? { kind: 'notSent' } : unknown, answer };
+  if (isUnsent) return { outcome: { kind: 'notSent' }, made: undefined, answer };
+  return { outcome: unknown, made: await madeBy(passage, write, {}), answer };
 }

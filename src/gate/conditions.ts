@@ -1,6 +1,7 @@
 import { isWeak, scanEntityTags } from '../http/entity-tag.js';
 import { fieldLine, type RawHeaders, withoutFields } from '../http/fields.js';
 import type { Preconditions } from '../http/preconditions.js';
+import { isBarred, type SeenTag } from '../store/seen-tags.js';
 import { isSynthetic } from '../version/tag.js';
 import type { Verdict } from './decide.js';
 import type { Validator } from './settings.js';
@@ -31,9 +32,15 @@ export function nativesAllowed(validator: Validator): boolean {
  *
  * @param raw end-to-end fields of the request
  * @param conditions the same request's conditions; malformed ones are the upstream's to answer
+ * @param seenTags what is held against tags: those that a write came over do not travel (V7)
  */
-export function planRead(raw: RawHeaders, conditions: Preconditions, validator: Validator): ReadPlan {
-  const travels = (tag: string): boolean => tagTravels(tag, validator);
+export function planRead(
+  raw: RawHeaders,
+  conditions: Preconditions,
+  validator: Validator,
+  seenTags: readonly SeenTag[],
+): ReadPlan {
+  const travels = (tag: string): boolean => tagTravels(tag, validator, seenTags);
   const { ifMatch, ifNoneMatch, malformed } = conditions;
   if (malformed === undefined && ifMatch.kind === 'tags' && !ifMatch.tags.every(travels)) {
     return {
@@ -47,7 +54,7 @@ export function planRead(raw: RawHeaders, conditions: Preconditions, validator: 
     if (remaining.length > 0) rawHeaders.push('If-None-Match', remaining.join(', '));
     return { rawHeaders, taken: revalidated(conditions) };
   }
-  const rawHeaders = rangeTravels(raw, validator) ? [...raw] : withoutFields(raw, new Set(ranges));
+  const rawHeaders = rangeTravels(raw, travels) ? [...raw] : withoutFields(raw, new Set(ranges));
   return { rawHeaders, taken: undefined };
 }
 
@@ -83,16 +90,20 @@ export function withoutConditions(raw: RawHeaders): string[] {
   return withoutFields(raw, everyReadCondition);
 }
 
-function tagTravels(tag: string, validator: Validator): boolean {
+/**
+ * Whether the upstream may be trusted with a comparison that involves this tag: it is one of its own, and nothing is
+ * held against it.
+ */
+function tagTravels(tag: string, validator: Validator, seenTags: readonly SeenTag[]): boolean {
   if (!nativesAllowed(validator) || isSynthetic(isWeak(tag) ? tag.slice(2) : tag)) return false;
-  return validator.kind === 'upstream' || !isWeak(tag);
+  return validator.kind === 'upstream' || (!isWeak(tag) && !isBarred(seenTags, tag, undefined));
 }
 
-function rangeTravels(raw: RawHeaders, validator: Validator): boolean {
+function rangeTravels(raw: RawHeaders, travels: (tag: string) => boolean): boolean {
   const ifRange = fieldLine(raw, 'if-range');
   if (ifRange === undefined) return true;
   const list = scanEntityTags(ifRange);
-  return list.kind !== 'tags' || list.tags.every((tag) => tagTravels(tag, validator));
+  return list.kind !== 'tags' || list.tags.every(travels);
 }
 
 /**

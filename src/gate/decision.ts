@@ -1,7 +1,9 @@
 import { fieldLine } from '../http/fields.js';
 import { parseHttpDate } from '../http/http-date.js';
+import type { Preconditions } from '../http/preconditions.js';
 import { signsRequest } from '../resource/credential.js';
 import { isNegotiated } from '../resource/selecting.js';
+import { isBarred } from '../store/seen-tags.js';
 import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { discard } from '../upstream/represent.js';
@@ -23,6 +25,7 @@ import {
 } from './decide.js';
 import type { DecidedBy } from './outcome.js';
 import type { Passage } from './passage.js';
+import { isMade, type Made } from './repeats.js';
 import {
   adviseIfUnstable,
   isComparable,
@@ -43,6 +46,8 @@ export type Decision =
       readonly observation: Observation | undefined;
     }
   | Refusal
+  /** It comes again, and what is there is what it made (W12). */
+  | { readonly kind: 'applied'; readonly observation: Observation; readonly isStored: boolean }
   /** The upstream's refusal of the probe is the answer (W5). */
   | { readonly kind: 'relay'; readonly head: ResponseHead; readonly call: Call };
 
@@ -82,12 +87,14 @@ function preconditionRequired(detail: string): Refusal {
  * @param knowledge what the store knew when the lease was given
  * @param since only what was read after this `Clock.now()` counts, whatever `recheck` allows; undefined: the request's
  *   arrival, and `recheck`
+ * @param made what this same write made when it came before; only a probe can tell whether it is still there (W12)
  * @throws {UpstreamError} where a probe got no answer
  */
 export async function decide(
   passage: Passage,
   knowledge: readonly Observation[],
   since: number | undefined,
+  made: Made | undefined,
 ): Promise<Decision> {
   const { conditions, fields, resource, method, parts, exchange } = passage;
   if (!isConditional(conditions)) return { kind: 'forward', fields, observation: undefined };
@@ -102,10 +109,10 @@ export async function decide(
     recheck: since !== undefined ? 0 : bound ? Number.POSITIVE_INFINITY : resource.policy.recheck,
     nativesAllowed: nativesAllowed(resource.policy.validator),
   };
-  const verdict = judgeByKnowledge(method, conditions, knowledge, needs);
+  const verdict = made === undefined ? judgeByKnowledge(method, conditions, knowledge, needs) : undefined;
   if (verdict !== undefined) return conclude(passage, verdict, 'store', bound);
   if (bound) return decideBound(passage, view);
-  return decideByProbe(passage, knowledge, needs, since === undefined);
+  return decideByProbe(passage, knowledge, needs, since === undefined, made);
 }
 
 async function decideByProbe(
@@ -113,14 +120,21 @@ async function decideByProbe(
   knowledge: readonly Observation[],
   needs: KnowledgeNeeds,
   isFirst: boolean,
+  made: Made | undefined,
 ): Promise<Decision> {
   const { conditions } = passage;
-  const options = probeOptions(passage, knowledge, needs.view);
+  const usual = probeOptions(passage, knowledge, needs.view);
+  const options = made === undefined ? usual : { ...usual, wantsHash: true, mayUseHead: false };
   const result = await probe(passage, options);
   // V9 speaks of one epoch: what was known before a repeated decision belongs to an earlier one.
   if (result.kind === 'observation' && isFirst) adviseIfUnstable(passage, knowledge, result.observation);
   const decision = fromProbe(passage, result, false);
   if (decision.kind !== 'refuse' || decision.name !== 'precondition-failed') return decision;
+  if (made !== undefined && result.kind === 'observation') {
+    const { observation, representation } = result;
+    const isStored = made.content !== undefined && representation?.contentHash === made.content;
+    if (isMade(made, observation, representation)) return { kind: 'applied', observation, isStored };
+  }
   // The tag may be that of another representation of this URL: it is asked for once before it is refused (W4).
   const issued = issuedFor(conditions, knowledge, needs);
   if (issued === undefined) return decision;
@@ -173,10 +187,11 @@ function fromProbe(passage: Passage, result: ProbeResult, foreign: boolean): Dec
 
 /** W5: forwarded where the upstream can judge all of it itself; else no 412, which the client could never win. */
 function untellable(passage: Passage, reason: string): Decision {
-  const { conditions, fields, resource } = passage;
+  const { conditions, fields, resource, seenTags } = passage;
   const { bound } = viewOf(passage);
   const { validator } = resource.policy;
-  const native = nativesAllowed(validator) && !namedTags(conditions).some(isSynthetic);
+  const barred = (tag: string): boolean => validator.kind === 'auto' && isBarred(seenTags, tag, undefined);
+  const native = nativesAllowed(validator) && !namedTags(conditions).some((tag) => isSynthetic(tag) || barred(tag));
   if (native && (!bound || validator.kind === 'upstream')) return { kind: 'forward', fields, observation: undefined };
   const next = bound
     ? 'Ask the operator to set policy.probe.headers for this route, so that the version can be read.'
@@ -202,7 +217,7 @@ function conclude(
   verdict: Verdict,
   decidedBy: DecidedBy,
   hidesCurrent: boolean,
-): Exclude<Decision, { kind: 'relay' }> {
+): Exclude<Decision, { kind: 'relay' | 'applied' }> {
   const { conditions, resource, fields, record } = passage;
   const { observation } = verdict;
   record.decidedBy = decidedBy;
@@ -210,7 +225,7 @@ function conclude(
   const current = hidesCurrent ? undefined : observation;
   if (verdict.kind === 'refuse') {
     const details: ProblemDetails = {
-      detail: failureDetail(verdict),
+      detail: failureDetail(verdict, conditions),
       next: nextStep(passage, observation),
       condition: verdict.field,
       received: receivedIn(passage, verdict.field),
@@ -232,11 +247,18 @@ function receivedIn({ conditions, fields }: Passage, field: string): readonly st
   return [fieldLine(fields, field.toLowerCase()) ?? ''];
 }
 
-function failureDetail({ field, observation }: Extract<Verdict, { kind: 'refuse' }>): string {
+function failureDetail(
+  { field, observation }: Extract<Verdict, { kind: 'refuse' }>,
+  { ifMatch }: Preconditions,
+): string {
+  const { upstreamTag } = observation;
   if (field === 'If-None-Match') return 'The resource has a current representation that If-None-Match rules out.';
   if (!observation.exists) return `The resource has no current representation, so ${field} cannot hold.`;
   if (field === 'If-Unmodified-Since') {
     return 'The resource was modified after the date in If-Unmodified-Since: somebody else was faster.';
+  }
+  if (ifMatch.kind === 'tags' && upstreamTag !== undefined && ifMatch.tags.includes(upstreamTag)) {
+    return 'The entity-tag in If-Match is one of the upstream that may stand for more than one content: it does not tell whether the resource was changed after you read it.';
   }
   return 'None of the entity-tags in If-Match is the current one: the resource was changed after you read it.';
 }

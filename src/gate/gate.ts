@@ -2,6 +2,7 @@ import { methodOverride, withoutMethodParameter } from '../headers/override.js';
 import { endToEnd, fieldLine, firstValue, withoutFields } from '../http/fields.js';
 import { parsePreconditions } from '../http/preconditions.js';
 import { parseTarget, type Target } from '../resource/target.js';
+import { nothingSeen } from '../store/seen-tags.js';
 import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
 import { streamBody } from './body.js';
 import { isConditional } from './decide.js';
@@ -118,7 +119,8 @@ function enter(
   record.route = resource.route;
   record.method = method;
   const conditions = parsePreconditions(fields, exchange.arrivedAt);
-  return { parts, exchange, record, target, readTarget, host, method, fields, conditions, resource };
+  const seenTags = nothingSeen;
+  return { parts, exchange, record, target, readTarget, host, method, fields, conditions, resource, seenTags };
 }
 
 /** What the gate answers itself (W13) and does not pass on. */

@@ -1,10 +1,12 @@
 import { parseEntityTag } from '../http/entity-tag.js';
 import { fieldLine, fieldValues } from '../http/fields.js';
 import type { Selecting } from '../http/selecting.js';
-import type { Observation, Outcome } from '../store/store.js';
+import { isBarred, type SeenTag } from '../store/seen-tags.js';
+import type { GivenTag, Observation, Outcome } from '../store/store.js';
 import type { ResponseHead } from '../upstream/call.js';
 import { syntheticTag } from '../version/tag.js';
 import { usableNative } from '../version/trust.js';
+import type { Passage } from './passage.js';
 import type { Validator } from './settings.js';
 
 /** What is known about a read whose answer may become an observation. */
@@ -13,6 +15,7 @@ export interface Reading {
   readonly selecting: Selecting;
   readonly fingerprint: string;
   readonly validator: Validator;
+  readonly seenTags: readonly SeenTag[];
   readonly head: ResponseHead;
   /** Hash of the representation (V2), where it was computed. */
   readonly hash: string | undefined;
@@ -20,9 +23,17 @@ export interface Reading {
   readonly receivedAt: number;
 }
 
-/** The upstream's own tag where it may be used to decide (V1, V6, V7). */
-export function nativeTag(head: ResponseHead, validator: Validator, receivedAt: number): string | undefined {
-  return usableNative(
+/** The upstream's own tag, where the head alone tells that it may be used to decide (V1, V6, V7). */
+export function nativeTag({ parts, resource, seenTags }: Passage, head: ResponseHead): string | undefined {
+  return nativeOf({ head, hash: undefined, ...resource.policy, seenTags, receivedAt: parts.clock.now() });
+}
+
+/** The same with what the body tells: a tag that came over a write counts where the content is the same (V7). */
+function nativeOf(
+  reading: Pick<Reading, 'head' | 'hash' | 'validator' | 'seenTags' | 'receivedAt'>,
+): string | undefined {
+  const { head, hash, validator, seenTags, receivedAt } = reading;
+  const tag = usableNative(
     {
       etag: fieldLine(head.rawHeaders, 'etag'),
       lastModified: fieldLine(head.rawHeaders, 'last-modified'),
@@ -31,6 +42,8 @@ export function nativeTag(head: ResponseHead, validator: Validator, receivedAt: 
     validator.kind,
     receivedAt,
   );
+  const barred = tag !== undefined && validator.kind === 'auto' && isBarred(seenTags, tag, hash);
+  return barred ? undefined : tag;
 }
 
 /** The content codings of an answer, or undefined where there are none. */
@@ -49,13 +62,13 @@ export function isCached(head: ResponseHead): boolean {
  * caller's to say: one out of a cache may not (V10).
  */
 export function observationOf(reading: Reading): Observation {
-  const { head, hash, validator, view, selecting, sentAt, fingerprint } = reading;
+  const { head, hash, view, selecting, sentAt, fingerprint } = reading;
   const base = { view, selecting, sentAt, fingerprint };
   if (head.status !== 200) {
     const nothing = { native: undefined, upstreamTag: undefined, hash: undefined, etag: undefined };
     return { ...base, ...nothing, exists: false, lastModified: undefined };
   }
-  const native = nativeTag(head, validator, reading.receivedAt);
+  const native = nativeOf(reading);
   const lastModified = fieldLine(head.rawHeaders, 'last-modified');
   const upstreamTag = native ?? parseEntityTag(fieldLine(head.rawHeaders, 'etag'));
   return { ...base, exists: true, native, upstreamTag, hash, etag: givenTag(reading, native), lastModified };
@@ -79,23 +92,30 @@ export function resultOf(status: number): WriteResult {
   return status >= 400 && status < 500 ? 'as-it-was' : 'doubt';
 }
 
+/** What is known about a write when its outcome is recorded. */
+export interface WriteFacts {
+  /** What the lease holder read before the write, and after it. */
+  readonly before?: Observation | undefined;
+  readonly after?: Observation | undefined;
+  /** The upstream's own tag in the answer, where the writer was given it (W10). */
+  readonly given?: GivenTag | undefined;
+  /** Milliseconds that the resource rests after an unknown outcome (W11). */
+  readonly rest: number;
+  /** Keys of other resources that the answer names (W10). */
+  readonly doubts: readonly string[];
+}
+
 /**
- * The outcome to settle a lease with.
+ * The outcome to settle a lease or a mark with.
  *
- * @param result how the write ended
- * @param observation what the lease holder has read: before the write for `as-it-was`, after it for `changed`
- * @param rest milliseconds that a resource rests after an unknown outcome (W11)
- * @param doubts keys of other resources that a successful write makes doubtful (W10)
+ * @param status of the upstream's answer, which tells a refusal from what may have taken effect (V7)
  */
-export function outcomeOf(
-  result: WriteResult,
-  observation: Observation | undefined,
-  rest: number,
-  doubts: readonly string[],
-): Outcome {
-  if (result === 'as-it-was') return { kind: 'asItWas', observation };
-  if (result === 'unknown') return { kind: 'unknown', rest };
-  return result === 'changed' ? { kind: 'changed', observation, doubts } : { kind: 'changed' };
+export function outcomeOf(result: WriteResult, status: number, facts: WriteFacts): Outcome {
+  const { before, after, given, rest, doubts } = facts;
+  if (result === 'as-it-was') return { kind: 'asItWas', observation: before };
+  if (result === 'unknown') return { kind: 'unknown', rest, before };
+  if (result === 'changed') return { kind: 'changed', observation: after, before, given, doubts };
+  return status >= 400 && status < 500 ? { kind: 'doubt' } : { kind: 'changed', before, doubts };
 }
 
 /** How long a resource rests after a client aborted its own body, in milliseconds at most (W11). */

@@ -37,8 +37,11 @@ export interface DecisionRecord {
   error: string | undefined;
 }
 
-/** What an operator is told of a route: its bodies change without writes (V9); its keys fold too much together (I1). */
-export type Advice = 'unstable-body' | 'crowded-key';
+/**
+ * What an operator is told of a route: its bodies change without writes (V9); its keys fold too much together (I1); the
+ * upstream's tags stay the same over writes (V7).
+ */
+export type Advice = 'unstable-body' | 'crowded-key' | 'repeated-tag';
 
 /** Hears of things while and after they happen. Every method must return at once and never throw. */
 export interface Observer {

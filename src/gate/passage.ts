@@ -5,6 +5,7 @@ import type { Preconditions } from '../http/preconditions.js';
 import type { Selecting } from '../http/selecting.js';
 import type { Identity } from '../resource/identity.js';
 import type { Target } from '../resource/target.js';
+import type { SeenTag } from '../store/seen-tags.js';
 import type { Store } from '../store/store.js';
 import type { Call } from '../upstream/call.js';
 import type { SendableBody, Upstream } from '../upstream/forward.js';
@@ -15,6 +16,7 @@ import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } f
 import type { Crowds } from './crowds.js';
 import type { Answer, Exchange } from './exchange.js';
 import type { DecisionRecord, Observer } from './outcome.js';
+import type { Repeats } from './repeats.js';
 import type { GateLimits, RoutePolicy } from './settings.js';
 
 /** The rules for one request-target, and the keys of other resources that its path names. */
@@ -40,6 +42,7 @@ export interface GateParts {
   readonly limits: GateLimits;
   readonly budget: HoldBudget;
   readonly crowds: Crowds;
+  readonly repeats: Repeats;
   readonly observer: Observer;
   readonly cors: CorsMemory;
   /** The resource and the rules for a target (I1, I5). */
@@ -77,6 +80,8 @@ export interface Passage {
   readonly fields: readonly string[];
   readonly conditions: Preconditions;
   readonly resource: Resource;
+  /** What is held against the upstream's own tags here (V7), as the store or a write of this request last told. */
+  seenTags: readonly SeenTag[];
 }
 
 /** The route's timeouts, in milliseconds: its own, or the limits. */

@@ -1,5 +1,6 @@
 import { fieldLine, hasField } from '../http/fields.js';
 import { evaluate, type Preconditions } from '../http/preconditions.js';
+import { isBarred } from '../store/seen-tags.js';
 import type { Observation, ReadStart } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { UpstreamError } from '../upstream/errors.js';
@@ -12,7 +13,7 @@ import type { Answer } from './exchange.js';
 import { isCached, nativeTag, observationOf } from './learn.js';
 import { hashingFor, type Passage, refuse, send, sendRead, timeoutsOf } from './passage.js';
 import { notModified, relay } from './relay.js';
-import { adviseIfUnstable, viewOf } from './version.js';
+import { adviseIfBarred, adviseIfUnstable, viewOf } from './version.js';
 
 /** A read that has been sent, and what it needs to become an observation. */
 interface Reading {
@@ -34,7 +35,8 @@ export async function read(passage: Passage): Promise<Answer> {
   passage.record.kind = 'read';
   const { parts, resource, conditions, fields } = passage;
   const start = await parts.store.epoch(resource.key);
-  let reading = await readOnce(passage, start, planRead(fields, conditions, resource.policy.validator));
+  passage.seenTags = start.seenTags;
+  let reading = await readOnce(passage, start, planRead(fields, conditions, resource.policy.validator, start.seenTags));
   if (provesNothing(passage, reading.head)) {
     discard(reading.call);
     reading = await readOnce(passage, start, planReadAgain(fields, conditions));
@@ -61,12 +63,12 @@ function abortWithClient({ exchange }: Passage, call: Call): void {
 }
 
 /** V7: whether the upstream compared a tag that may stand for two contents, to answer 304 or 206. */
-function provesNothing({ parts, resource, fields }: Passage, head: ResponseHead): boolean {
-  const { validator } = resource.policy;
-  const compared = head.status === 304 || (head.status === 206 && hasField(fields, 'if-range'));
-  const isDated = hasField(head.rawHeaders, 'etag') && hasField(head.rawHeaders, 'last-modified');
-  if (!compared || !isDated || validator.kind !== 'auto') return false;
-  return nativeTag(head, validator, parts.clock.now()) === undefined;
+function provesNothing(passage: Passage, head: ResponseHead): boolean {
+  const compared = head.status === 304 || (head.status === 206 && hasField(passage.fields, 'if-range'));
+  const tag = fieldLine(head.rawHeaders, 'etag');
+  if (!compared || tag === undefined || passage.resource.policy.validator.kind !== 'auto') return false;
+  const mayRepeat = hasField(head.rawHeaders, 'last-modified') || isBarred(passage.seenTags, tag, undefined);
+  return mayRepeat && nativeTag(passage, head) === undefined;
 }
 
 /** Anything but 200: as it is, but for a tag that must not be learned (V6, V7). */
@@ -76,9 +78,8 @@ async function passOn(passage: Passage, reading: Reading): Promise<Answer> {
   return relay(passage, head, call, keepsNativeTag(passage, head) ? 'keep' : { etag: undefined });
 }
 
-function keepsNativeTag({ parts, resource }: Passage, head: ResponseHead): boolean {
-  const { validator } = resource.policy;
-  return validator.kind === 'upstream' || nativeTag(head, validator, parts.clock.now()) !== undefined;
+function keepsNativeTag(passage: Passage, head: ResponseHead): boolean {
+  return passage.resource.policy.validator.kind === 'upstream' || nativeTag(passage, head) !== undefined;
 }
 
 async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
@@ -150,14 +151,13 @@ async function answerFromHead(passage: Passage, reading: Reading, hash: string |
  * Whether the head alone tells the version: a usable native tag, or the field that is the version (V1). Under
  * `upstream` nothing else ever does.
  */
-function versionInHead({ parts, resource }: Passage, head: ResponseHead): { told: boolean; hash: string | undefined } {
-  const { validator } = resource.policy;
+function versionInHead(passage: Passage, head: ResponseHead): { told: boolean; hash: string | undefined } {
+  const { validator } = passage.resource.policy;
   if (validator.kind === 'header') {
     const value = fieldLine(head.rawHeaders, validator.name);
     return { told: true, hash: value === undefined ? undefined : headerVersionHash(value) };
   }
-  const told = validator.kind === 'upstream' || nativeTag(head, validator, parts.clock.now()) !== undefined;
-  return { told, hash: undefined };
+  return { told: keepsNativeTag(passage, head), hash: undefined };
 }
 
 /** Makes an observation of the answer, and records it where R3 allows. Without one, readers are given no tag. */
@@ -170,12 +170,14 @@ async function learn(passage: Passage, reading: Reading, hash: string | undefine
     selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
     fingerprint: resource.fingerprint,
     validator,
+    seenTags: start.seenTags,
     head,
     hash,
     sentAt,
     receivedAt: parts.clock.now(),
   };
   const observation = observationOf(facts);
+  adviseIfBarred(passage, observation);
   // R3: a read that began while a write was on its way, or before one that has ended, must not be remembered.
   const recordable = !start.doubtful && !isCached(head) && (observation.etag !== undefined || !observation.exists);
   if (recordable && (await parts.store.observe(resource.key, start.epoch, observation))) {

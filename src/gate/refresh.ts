@@ -36,30 +36,30 @@ export async function refreshAfter(
   passage: Passage,
   reply: WriteReply,
   body: WriteBody,
-): Promise<{ observation: Observation | undefined; answer: Answer }> {
+): Promise<{ observation: Observation | undefined; given: string | undefined; answer: Answer }> {
   const { parts, resource } = passage;
   const { validator } = resource.policy;
   const { head, call } = reply;
-  const given = nativeTag(head, validator, parts.clock.now());
+  const given = nativeTag(passage, head);
   const ownTag = writersTag(passage, head);
   const deadline = parts.clock.now() + refreshWithin;
   const refreshed = wantsRefresh(passage, given) ? await refresh(passage, deadline) : undefined;
   if (refreshed === undefined) {
     const counts = given !== undefined && validator.kind === 'upstream' && namesTarget(passage);
     const observation = counts ? observationFromAnswer(passage, reply) : undefined;
-    return { observation, answer: relay(passage, head, call, ownTag) };
+    return { observation, given, answer: relay(passage, head, call, ownTag) };
   }
   const { observation, representation } = refreshed;
   if (given !== undefined || observation.etag === undefined || representation?.contentHash === undefined) {
-    return { observation, answer: relay(passage, head, call, ownTag) };
+    return { observation, given, answer: relay(passage, head, call, ownTag) };
   }
   const { contentHash } = representation;
   if (passage.method === 'PUT') {
     const isStored = (await body.hash()) === contentHash;
     const tag = isStored ? { etag: observation.etag } : ownTag;
-    return { observation, answer: relay(passage, head, call, tag) };
+    return { observation, given, answer: relay(passage, head, call, tag) };
   }
-  return { observation, answer: await answerOfPatch(passage, reply, contentHash, observation.etag, deadline) };
+  return { observation, given, answer: await answerOfPatch(passage, reply, contentHash, observation.etag, deadline) };
 }
 
 /** A refresh is for what has a version afterwards, and for writers that wanted to know one (`policy.refresh`). */
@@ -110,6 +110,7 @@ function observationFromAnswer(passage: Passage, { head, sentAt }: WriteReply): 
     selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
     fingerprint: resource.fingerprint,
     validator: resource.policy.validator,
+    seenTags: passage.seenTags,
     head: { ...head, status: 200 },
     hash: undefined,
     sentAt,

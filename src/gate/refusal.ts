@@ -1,13 +1,13 @@
 import { fieldLine, withoutFields } from '../http/fields.js';
 import type { ResponseHead } from '../upstream/call.js';
 import { problemStatus } from './answers.js';
-import type { Decision } from './decision.js';
+import type { Decision, Refusal } from './decision.js';
 import type { Answer } from './exchange.js';
 import { type Passage, refuse } from './passage.js';
 import { relay } from './relay.js';
 
 /** What holds a write back: a refusal of the gate's own, or the upstream's refusal of the probe. */
-export type HeldBack = Exclude<Decision, { kind: 'forward' }>;
+export type HeldBack = Refusal | Extract<Decision, { kind: 'relay' }>;
 
 /** The answer to a write that is not forwarded (W5, W7). */
 export function refused(passage: Passage, decision: HeldBack): Answer {
@@ -23,6 +23,22 @@ export function refused(passage: Passage, decision: HeldBack): Answer {
   const { representation } = decision;
   if (representation === undefined) return { ...answer, close };
   return { ...withRepresentation(passage, answer, representation), close };
+}
+
+/**
+ * The answer to a write that comes again and has taken effect before (W12). The ETag is there where RFC 9110 9.3.4
+ * allows it: what is stored is byte for byte what was sent.
+ */
+export function alreadyApplied(
+  { record, parts, exchange }: Passage,
+  { observation, isStored }: Extract<Decision, { kind: 'applied' }>,
+): Answer {
+  record.decision = 'already-applied';
+  record.decidedBy = 'probe';
+  record.status = 204;
+  const rawHeaders = isStored && observation.etag !== undefined ? ['ETag', observation.etag] : [];
+  const close = exchange.sendContinue !== undefined;
+  return { status: 204, statusText: undefined, rawHeaders: parts.inbound(rawHeaders), body: undefined, close };
 }
 
 const ofTheProblem = new Set(['content-type', 'content-length']);

@@ -44,9 +44,8 @@ export function relay(passage: Passage, head: ResponseHead, body: Answer['body']
  *
  * @param head of the upstream's answer to a write
  */
-export function writersTag({ parts, resource }: Passage, head: ResponseHead): TagChange {
-  const { validator } = resource.policy;
-  const isGiven = validator.kind === 'upstream' || nativeTag(head, validator, parts.clock.now()) !== undefined;
+export function writersTag(passage: Passage, head: ResponseHead): TagChange {
+  const isGiven = passage.resource.policy.validator.kind === 'upstream' || nativeTag(passage, head) !== undefined;
   return isGiven ? 'keep' : { etag: undefined };
 }
 

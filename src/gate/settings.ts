@@ -21,6 +21,8 @@ export interface RoutePolicy {
   /** Path patterns of other resources that a write changes too (W8). */
   readonly invalidates: readonly string[];
   readonly refresh: 'auto' | 'always' | 'never';
+  /** Whether a write that comes again because its answer was lost is told that it succeeded (W12). */
+  readonly alreadyApplied: boolean;
   readonly probe: { readonly headers: Readonly<Record<string, string>> };
   readonly credentials: 'auto' | readonly string[];
   readonly timeouts: { readonly upstreamTimeout?: number | undefined; readonly idleTimeout?: number | undefined };

@@ -3,7 +3,7 @@ import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
 import { brokeOff } from './carry-out.js';
 import type { Answer } from './exchange.js';
-import { restAfter, resultOf } from './learn.js';
+import { outcomeOf, restAfter, resultOf } from './learn.js';
 import { type Passage, send } from './passage.js';
 import { doubtedByAnswer } from './refresh.js';
 import { failure, relay, writersTag } from './relay.js';
@@ -34,8 +34,8 @@ export async function passUnguarded(
       const aborted = call.failure instanceof RequestBodyError;
       const isUnknown = aborted || result === 'unknown' || brokeOff(head, call);
       if (isUnknown) record.outcome = 'unknown';
-      const changed: Outcome = { kind: 'changed', doubts: doubtedByAnswer(passage, head) };
-      return parts.store.settle(mark, isUnknown ? { kind: 'unknown', rest: restAfter(aborted, quarantine) } : changed);
+      const facts = { rest: restAfter(aborted, quarantine), doubts: doubtedByAnswer(passage, head) };
+      return parts.store.settle(mark, outcomeOf(isUnknown ? 'unknown' : result, head.status, facts));
     });
     // Both sides may be speaking at once: an answer that begins before the request has ended is not held up.
     if (call.wholeRequestSent) await settled;

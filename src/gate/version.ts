@@ -2,6 +2,7 @@ import { overrideFields } from '../headers/override.js';
 import { fieldLine } from '../http/fields.js';
 import { viewId } from '../resource/identity.js';
 import { selectsSame } from '../resource/selecting.js';
+import { isBarred } from '../store/seen-tags.js';
 import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { probeFields, type Replacement, type Representation, readRepresentation } from '../upstream/probe.js';
@@ -68,6 +69,14 @@ export function adviseIfUnstable({ parts, resource }: Passage, before: readonly 
   );
   if (known?.hash !== undefined && now.hash !== undefined && known.hash !== now.hash) {
     parts.observer.advise(resource.route, 'unstable-body');
+  }
+}
+
+/** V7: the upstream's tag is the one from before a write, and the content is not known to be the same. */
+export function adviseIfBarred({ parts, resource, seenTags }: Passage, { upstreamTag, hash }: Observation): void {
+  const isAuto = resource.policy.validator.kind === 'auto';
+  if (isAuto && upstreamTag !== undefined && isBarred(seenTags, upstreamTag, hash)) {
+    parts.observer.advise(resource.route, 'repeated-tag');
   }
 }
 
@@ -163,7 +172,7 @@ async function observe(
   const { parts, resource } = passage;
   const { validator } = resource.policy;
   const receivedAt = parts.clock.now();
-  const usable = validator.kind === 'upstream' || nativeTag(head, validator, receivedAt) !== undefined;
+  const usable = validator.kind === 'upstream' || nativeTag(passage, head) !== undefined;
   const reads = method === 'GET' && head.status === 200 && (!usable || options.wantsHash || options.wantsBytes);
   const hashing = hashingFor(passage, options.limit);
   const { upstreamTimeout } = timeoutsOf(passage);
@@ -177,11 +186,13 @@ async function observe(
     selecting: parts.select(options.replacement ? fields : passage.fields, fieldLine(head.rawHeaders, 'vary')),
     fingerprint: resource.fingerprint,
     validator,
+    seenTags: passage.seenTags,
     head,
     hash: hashOf(passage, head, representation),
     sentAt,
     receivedAt,
   });
+  adviseIfBarred(passage, observation);
   return { kind: 'observation', observation, head, representation };
 }
 

@@ -2,14 +2,15 @@ import { fieldLine } from '../http/fields.js';
 import type { Acquired, NotAcquired, Observation, Outcome, Token } from '../store/store.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import { receive, type WriteBody } from './body.js';
-import { carryOut } from './carry-out.js';
+import { carryOut, type Done } from './carry-out.js';
 import { withoutSynthetic } from './conditions.js';
 import { isConditional, leadingCondition } from './decide.js';
 import { checkForm, type Decision, decide, type Refusal } from './decision.js';
 import type { Answer } from './exchange.js';
 import { type Passage, refuse } from './passage.js';
-import { refused, reported, reportOf } from './refusal.js';
+import { alreadyApplied, refused, reported, reportOf } from './refusal.js';
 import { failure, upstreamProblem } from './relay.js';
+import { type Made, Repeat } from './repeats.js';
 import { passUnguarded } from './unguarded.js';
 
 /** How often a decision is made again because somebody wrote without a lease meanwhile (W8). */
@@ -50,37 +51,60 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   return reported(passage, answer, { text: 'contended', decision: 'report:contended' });
 }
 
+/** What a lease is settled with, whatever happens: until the write is sent, nothing has. */
+interface Ending {
+  outcome: Outcome;
+}
+
 async function writeUnderLease(
   passage: Passage,
   lease: Acquired,
   body: WriteBody,
   formal: Refusal | undefined,
 ): Promise<Answer | undefined> {
-  const { parts, resource, exchange, fields, conditions } = passage;
-  const reports = resource.policy.mode === 'report';
+  const { parts, exchange } = passage;
   const sideEffects = new SideEffects(passage);
-  // What the lease is settled with if anything throws: until the write is sent, nothing has happened.
-  let outcome: Outcome = { kind: 'notSent' };
+  const ending: Ending = { outcome: { kind: 'notSent' } };
+  passage.seenTags = lease.seenTags;
   try {
-    const decision = formal ?? (await decideUnmoved(passage, lease, sideEffects).catch(undecided(passage)));
-    if (decision.kind !== 'forward') outcome = { kind: 'notSent', observation: observed(decision) };
-    if (decision.kind !== 'forward' && !reports) return refused(passage, decision);
+    const repeat = new Repeat(passage, body);
+    const decision =
+      formal ?? (await decideUnmoved(passage, lease, sideEffects, repeat.made).catch(undecided(passage)));
+    const isHeldBack = decision.kind === 'refuse' || decision.kind === 'relay';
+    if (decision.kind !== 'forward') ending.outcome = { kind: 'notSent', observation: observed(decision) };
+    if (decision.kind === 'forward' || decision.kind === 'applied') repeat.forget();
+    if (decision.kind === 'applied') return repeat.answered(alreadyApplied(passage, decision), repeat.made);
+    if (isHeldBack && passage.resource.policy.mode !== 'report') return refused(passage, decision);
     if (decision.kind === 'relay') decision.call.abort();
     if (exchange.isGone) return undefined;
-    if (decision.kind !== 'forward') await sideEffects.mark();
-    const sent = decision.kind === 'forward' ? decision.fields : withoutSynthetic(fields, conditions);
-    outcome = { kind: 'unknown', rest: parts.limits.quarantine };
-    const done = await carryOut(passage, sent, body, observed(decision));
-    outcome = done.outcome;
-    return decision.kind === 'forward' ? done.answer : reported(passage, done.answer, reportOf(decision));
+    if (isHeldBack) await sideEffects.mark();
+    const { made, answer } = await sendOn(passage, lease, decision, body, ending);
+    if (ending.outcome.kind === 'unknown' && made !== undefined) repeat.remember(made);
+    return isHeldBack ? reported(passage, answer, reportOf(decision)) : repeat.answered(answer, made);
   } catch (error) {
     // Only a probe throws here: what follows turns its own failures into answers.
     if (!(error instanceof UpstreamError)) throw error;
     return exchange.isGone ? undefined : upstreamProblem(passage, error, 'not-sent');
   } finally {
-    await sideEffects.settle(outcome);
-    await parts.store.settle(lease.token, outcome);
+    await sideEffects.settle(ending.outcome);
+    await parts.store.settle(lease.token, ending.outcome);
   }
+}
+
+/** Sends the write. From its first byte on its outcome is unknown until the upstream has said what became of it. */
+async function sendOn(
+  passage: Passage,
+  { knowledge }: Acquired,
+  decision: Exclude<Decision, { kind: 'applied' }>,
+  body: WriteBody,
+  ending: Ending,
+): Promise<Done> {
+  const before = observed(decision);
+  const fields = decision.kind === 'forward' ? decision.fields : withoutSynthetic(passage.fields, passage.conditions);
+  ending.outcome = { kind: 'unknown', rest: passage.parts.limits.quarantine, before };
+  const done = await carryOut(passage, { fields, body, before, knowledge });
+  ending.outcome = done.outcome;
+  return done;
 }
 
 /** The resources that a write changes besides its own (W8): in doubt from before it is sent until its outcome. */
@@ -102,8 +126,8 @@ class SideEffects {
   async settle(outcome: Outcome): Promise<void> {
     if (this.#token === undefined) return;
     const { store } = this.#passage.parts;
-    if (outcome.kind === 'unknown') await store.settle(this.#token, outcome);
-    else await store.settle(this.#token, { kind: outcome.kind === 'notSent' ? 'notSent' : 'changed' });
+    if (outcome.kind === 'unknown') await store.settle(this.#token, { kind: 'unknown', rest: outcome.rest });
+    else await store.settle(this.#token, { kind: outcome.kind });
   }
 }
 
@@ -111,17 +135,23 @@ class SideEffects {
  * W8: the version was read, but a write without a lease (POST, a side effect) may have begun or ended since. Then the
  * decision is made again on what is read afterwards.
  */
-async function decideUnmoved(passage: Passage, lease: Acquired, sideEffects: SideEffects): Promise<Decision> {
+async function decideUnmoved(
+  passage: Passage,
+  lease: Acquired,
+  sideEffects: SideEffects,
+  made: Made | undefined,
+): Promise<Decision> {
   const { parts } = passage;
   let since: number | undefined;
   for (let attempt = 1; attempt <= decisionsAtMost; attempt += 1) {
-    const decision = await decide(passage, lease.knowledge, since);
+    const decision = await decide(passage, lease.knowledge, since, made);
     if (decision.kind !== 'forward') return decision;
     await sideEffects.mark();
     if (!isConditional(passage.conditions)) return decision;
     // From the store's answer to the first byte upstream nothing else runs in this process.
     if (parts.store.movedSince(lease.token, since ?? lease.since) !== true) return decision;
     since = parts.clock.now();
+    passage.seenTags = (await parts.store.epoch(passage.resource.key)).seenTags;
   }
   const detail = 'Other requests changed the resource again and again while this one was being decided.';
   const details = { detail, next: 'Retry with backoff.', retryAfter: 1, outcome: 'not-sent' as const };

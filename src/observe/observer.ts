@@ -10,6 +10,8 @@ const advices: Readonly<Record<Advice, string>> = {
     'the body of a resource changed without a write: if it carries a timestamp or a nonce, name it in policy.ignore',
   'crowded-key':
     'writes queue for one resource: if they mean different ones, refine identity or policy.query for this route',
+  'repeated-tag':
+    'an ETag of the upstream stayed the same over a write that may have changed the content, and is not used until it changes: if it is made of size and time, or constant, set policy.validator: body for this route',
 };
 
 /** Writes decisions to the log and the metrics. Values of credentials are in neither. */

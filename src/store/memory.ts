@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../http/clock.js';
 import { type Lease, LeaseQueue } from './leases.js';
+import { afterAnswer, afterRead, afterRest, afterWrite, nothingSeen, type SeenTag } from './seen-tags.js';
 import type {
   Acquired,
   AcquireRequest,
@@ -13,93 +14,15 @@ import type {
   StoreStats,
   Token,
 } from './store.js';
-
-/** Observations kept of one resource: enough for its usual spellings, readers and codings. */
-const viewsPerResource = 16;
-
-const noViews: readonly Observation[] = [];
-
-/** What is known of a resource. The array is never changed, only replaced: whoever was given it keeps what it was. */
-interface Entry {
-  epoch: number;
-  views: readonly Observation[];
-}
-
-/**
- * Epochs and views of the resources that are known (S3). A key's epoch never goes back, and every `move` gives it one
- * that is higher than all it had before, in whatever order keys are evicted and come back: epochs come from one counter,
- * and whatever is forgotten leaves its epoch behind as the least that an unknown key has.
- */
-class Versions {
-  #counter = 0;
-  #floor = 0;
-  readonly #entries: LRUCache<string, Entry>;
-
-  constructor(max: number) {
-    this.#entries = new LRUCache({
-      max,
-      dispose: (entry, _key, reason) => {
-        if (reason === 'evict') this.#floor = Math.max(this.#floor, entry.epoch);
-      },
-    });
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  read(key: string): Readonly<Entry> {
-    return this.#entries.get(key) ?? { epoch: this.#floor, views: noViews };
-  }
-
-  /** New epoch, no views: what was known of the resource, and what is still being read, counts no more. */
-  move(key: string): void {
-    const entry = this.#entry(key);
-    this.#counter += 1;
-    entry.epoch = this.#counter;
-    entry.views = noViews;
-  }
-
-  /** False, and nothing recorded, where something sent later is known, or as much as is kept and all of it later. */
-  record(key: string, observation: Observation): boolean {
-    const entry = this.#entry(key);
-    const others = entry.views.filter((other) => !isSameView(other, observation) && !isRefuted(other, observation));
-    const replaced = entry.views.find((other) => isSameView(other, observation));
-    if (replaced !== undefined && replaced.sentAt > observation.sentAt) return false;
-    if (others.length < viewsPerResource) {
-      entry.views = [...others, observation];
-      return true;
-    }
-    const oldest = others.reduce((a, b) => (b.sentAt < a.sentAt ? b : a));
-    if (oldest.sentAt > observation.sentAt) return false;
-    entry.views = [...others.filter((other) => other !== oldest), observation];
-    return true;
-  }
-
-  /** A key that becomes known has the epoch that it had as an unknown one, even if adding it evicts a higher one. */
-  #entry(key: string): Entry {
-    const known = this.#entries.get(key);
-    if (known !== undefined) return known;
-    const entry: Entry = { epoch: this.#floor, views: noViews };
-    this.#entries.set(key, entry);
-    return entry;
-  }
-}
-
-function isSameView(a: Observation, b: Observation): boolean {
-  return a.view === b.view && a.selecting.digest === b.selecting.digest;
-}
-
-/** Whether a later read of the same view found a resource where there was none, or the other way round. */
-function isRefuted(earlier: Observation, later: Observation): boolean {
-  return earlier.view === later.view && earlier.exists !== later.exists && earlier.sentAt < later.sentAt;
-}
+import { Versions } from './versions.js';
 
 /** What stands behind a token that is not settled: a lease, or a mark where there is none. */
 interface Held {
   readonly keys: readonly string[];
   /** The key that epoch, knowledge and observation belong to. */
   readonly first: string;
+  /** What was known of the keys when their epochs moved for a mark. */
+  readonly known: ReadonlyMap<string, readonly Observation[]>;
   readonly lease: Lease | undefined;
   /** When the lease was given. */
   readonly since: number;
@@ -108,6 +31,8 @@ interface Held {
 class MemoryStore implements Store {
   readonly #clock: Clock;
   readonly #versions: Versions;
+  /** By key; of resources that were written (V7). */
+  readonly #seenTags: LRUCache<string, readonly SeenTag[]>;
   readonly #leases: LeaseQueue;
   /** How many marks are held on a key. */
   readonly #marks = new Map<string, number>();
@@ -120,6 +45,8 @@ class MemoryStore implements Store {
   constructor(options: StoreOptions) {
     this.#clock = options.clock;
     this.#versions = new Versions(options.resources);
+    // By size and not by `max`, for which room would be made at once: few resources are written.
+    this.#seenTags = new LRUCache({ maxSize: options.resources, sizeCalculation: () => 1 });
     this.#leases = new LeaseQueue(options);
   }
 
@@ -142,33 +69,37 @@ class MemoryStore implements Store {
     if (held === undefined) return;
     this.#held.delete(token);
     const observation = this.#recordable(held, outcome);
+    if (outcome.kind === 'changed' || outcome.kind === 'unknown') this.#writeOver(held, outcome);
     const isAsBefore = outcome.kind === 'notSent' || outcome.kind === 'asItWas';
     // A mark that changed nothing moves the epoch all the same: what is lost is a probe, and nobody has to reason about
     // what was read while it was held.
     if (!isAsBefore || held.lease === undefined) this.#move(held.keys);
-    if (outcome.kind === 'changed') this.#move(outcome.doubts ?? []);
-    if (observation !== undefined) this.#versions.record(held.first, observation);
+    if (observation !== undefined) this.#record(held.first, observation);
     if (outcome.kind === 'unknown') this.#rest(held, outcome.rest);
     else this.#free(held);
   }
 
   async observe(key: string, epoch: number, observation: Observation): Promise<boolean> {
     if (this.#isDoubtful(key) || this.#versions.read(key).epoch !== epoch) return false;
-    return this.#versions.record(key, observation);
+    return this.#record(key, observation);
   }
 
   async epoch(key: string): Promise<ReadStart> {
     const { epoch, views } = this.#versions.read(key);
-    return { epoch, doubtful: this.#isDoubtful(key), knowledge: views };
+    return { epoch, doubtful: this.#isDoubtful(key), knowledge: views, seenTags: this.#seen(key) };
   }
 
   async touch(keys: readonly string[]): Promise<Token> {
     const [first] = keys;
     if (first === undefined) throw new RangeError('a mark needs a key');
     const token: Token = { keys: [...new Set(keys)] };
-    for (const key of token.keys) this.#marks.set(key, (this.#marks.get(key) ?? 0) + 1);
+    const known = new Map<string, readonly Observation[]>();
+    for (const key of token.keys) {
+      this.#marks.set(key, (this.#marks.get(key) ?? 0) + 1);
+      known.set(key, this.#versions.read(key).views);
+    }
     this.#move(token.keys);
-    this.#held.set(token, { keys: token.keys, first, lease: undefined, since: this.#clock.now() });
+    this.#held.set(token, { keys: token.keys, first, known, lease: undefined, since: this.#clock.now() });
     return token;
   }
 
@@ -195,13 +126,48 @@ class MemoryStore implements Store {
   #acquired(lease: Lease, first: string): Acquired {
     const token: Token = { keys: lease.keys };
     const since = this.#clock.now();
-    this.#held.set(token, { keys: lease.keys, first, lease, since });
+    this.#held.set(token, { keys: lease.keys, first, known: new Map(), lease, since });
     const { epoch, views } = this.#versions.read(first);
-    return { kind: 'acquired', token, since, epoch, knowledge: views };
+    return { kind: 'acquired', token, since, epoch, knowledge: views, seenTags: this.#seen(first) };
   }
 
   #isDoubtful(key: string): boolean {
     return this.#leases.isHeld(key) || this.#marks.has(key);
+  }
+
+  #seen(key: string): readonly SeenTag[] {
+    return this.#seenTags.get(key) ?? nothingSeen;
+  }
+
+  /** V7: whatever the write had before it has been written over, and so has all that it changed besides. */
+  #writeOver(held: Held, outcome: Extract<Outcome, { kind: 'changed' | 'unknown' }>): void {
+    for (const key of held.keys) {
+      const before = key === held.first && outcome.before !== undefined ? [outcome.before] : [];
+      this.#see(key, (seen) => afterWrite(seen, [...(held.known.get(key) ?? []), ...this.#views(key), ...before]));
+    }
+    if (outcome.kind === 'unknown') return;
+    const doubts = outcome.doubts ?? [];
+    for (const key of doubts) this.#see(key, (seen) => afterWrite(seen, this.#views(key)));
+    this.#move(doubts);
+    const { given } = outcome;
+    if (given !== undefined) this.#see(held.first, (seen) => afterAnswer(seen, given));
+  }
+
+  #views(key: string): readonly Observation[] {
+    return this.#versions.read(key).views;
+  }
+
+  #see(key: string, change: (seen: readonly SeenTag[]) => readonly SeenTag[]): void {
+    const before = this.#seen(key);
+    const after = change(before);
+    if (after.length > 0) this.#seenTags.set(key, after);
+    else if (before.length > 0) this.#seenTags.delete(key);
+  }
+
+  #record(key: string, observation: Observation): boolean {
+    const isRecorded = this.#versions.record(key, observation);
+    if (isRecorded) this.#see(key, (seen) => afterRead(seen, observation));
+    return isRecorded;
   }
 
   #lastMove(key: string): number {
@@ -230,6 +196,7 @@ class MemoryStore implements Store {
   #rest(held: Held, ms: number): void {
     const cancel = this.#clock.after(ms, () => {
       this.#rests.delete(cancel);
+      for (const key of held.keys) this.#see(key, afterRest);
       this.#move(held.keys);
       this.#free(held);
     });

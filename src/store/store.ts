@@ -1,5 +1,6 @@
 import type { Clock } from '../http/clock.js';
 import type { Selecting } from '../http/selecting.js';
+import type { SeenTag } from './seen-tags.js';
 
 /**
  * What the gate learned of one view of a resource from the upstream's answer to a read (docs/rules.md, I2, V1-V7).
@@ -54,6 +55,8 @@ export interface Acquired {
   /** Epoch and knowledge of the first key at the moment when the lease was given. */
   readonly epoch: number;
   readonly knowledge: readonly Observation[];
+  /** Tags of the first key that may no longer stand for their content (V7). */
+  readonly seenTags: readonly SeenTag[];
 }
 
 /** Why no lease was given. `queue-full` and `timeout` become 503 (W3); `aborted`: the client is gone; `busy`: wait was 0. */
@@ -67,10 +70,14 @@ export interface NotAcquired {
  *
  * - `notSent`: nothing of the write reached the upstream: epoch and knowledge stay.
  * - `asItWas`: the upstream refused it: epoch and knowledge stay.
- * - `changed`: it took effect, or may have: new epoch, all views dropped, then `observation` recorded if there is one;
- *   `doubts` are other resources that get a new epoch and lose their views too.
+ * - `doubt`: the upstream refused it and contradicts what is known: new epoch, all views dropped.
+ * - `changed`: it took effect, or may have: as `doubt`, and the tags that were seen before are held to have been written
+ *   over (V7); then `observation` is recorded if there is one. `doubts` are other resources that it may have changed.
  * - `unknown`: as `changed`, and the keys stay leased (or marked) for `rest` milliseconds more, then move again (W11). A
  *   shared lease rests as a shared one.
+ *
+ * `before` is what the holder read before it wrote, which nobody else may know. `given` is a tag of the upstream's own
+ * in the answer to the write.
  *
  * Nothing is recorded of an observation that was sent before the lease was given or before the epoch moved last, nor of
  * one under a shared lease or beside a mark: others write at the same time. A mark moves the epoch whatever its outcome.
@@ -78,12 +85,18 @@ export interface NotAcquired {
 export type Outcome =
   | { readonly kind: 'notSent'; readonly observation?: Observation | undefined }
   | { readonly kind: 'asItWas'; readonly observation?: Observation | undefined }
+  | { readonly kind: 'doubt'; readonly observation?: undefined }
   | {
       readonly kind: 'changed';
       readonly observation?: Observation | undefined;
+      readonly before?: Observation | undefined;
+      readonly given?: GivenTag | undefined;
       readonly doubts?: readonly string[] | undefined;
     }
-  | { readonly kind: 'unknown'; readonly rest: number };
+  | { readonly kind: 'unknown'; readonly rest: number; readonly before?: Observation | undefined };
+
+/** A tag in the answer to a write (V7, W10). */
+export type GivenTag = Omit<SeenTag, 'isWrittenOver'>;
 
 /** What a read needs to carry: the epoch it began with, and whether what it learns may be recorded at all (R3). */
 export interface ReadStart {
@@ -91,6 +104,8 @@ export interface ReadStart {
   /** True while a lease or mark is held on the key: what is read now must not be recorded. */
   readonly doubtful: boolean;
   readonly knowledge: readonly Observation[];
+  /** Tags that may no longer stand for their content (V7). */
+  readonly seenTags: readonly SeenTag[];
 }
 
 /**
@@ -103,7 +118,8 @@ export interface ReadStart {
  * - A lease or mark that ends without being settled leaves doubt: new epoch, no views.
  * - Epochs come from one counter that never goes back. A key that is not known has the highest epoch ever evicted, so
  *   that forgetting a version is always safe (S3).
- * - Leases, marks and rests are never evicted.
+ * - Leases, marks and rests are never evicted. What is held against tags (V7) is, after that of as many other resources
+ *   as are kept: reads alone never push it out.
  */
 export interface Store {
   /** Leases all keys, waiting in line up to `wait` milliseconds (W3). Never rejects for want of a lease. */

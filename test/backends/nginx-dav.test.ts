@@ -64,19 +64,19 @@ async function read(url: string): Promise<Reading> {
   return { content: body.toString(), tag: headers.etag };
 }
 
-async function write(url: string, content: string, tag?: string): Promise<number> {
-  const headers = tag === undefined ? {} : { 'If-Match': tag };
+async function write(url: string, content: string, tag?: string, date?: string): Promise<number> {
+  const headers = { ...(tag !== undefined && { 'If-Match': tag }), ...(date !== undefined && { Date: date }) };
   return (await request(url, { method: 'PUT', headers, body: content })).status;
 }
 
-function contest(url: string, { modify }: Pattern): Promise<Contest> {
+function contest(url: string, { modify }: Pattern, date?: string): Promise<Contest> {
   return contend({
     clients,
     updates,
     attempts,
     modify,
     read: () => read(url),
-    write: (content, tag) => write(url, content, tag),
+    write: (content, tag) => write(url, content, tag, date),
   });
 }
 
@@ -106,6 +106,22 @@ t.test('many writers of one file', async (t) => {
       );
     }
   }
+
+  // nginx takes the modification time from the request, so that the tag is the same for all contents of one size, and
+  // never looks young.
+  await t.test('through the gate, where clients set the time', async (t) => {
+    const { initial } = sameSize;
+    const date = 'Thu, 01 Jan 2026 00:00:00 GMT';
+    const gate = await startGate(t, { upstream: backend.url });
+    await write(`${backend.url}/dated`, initial, undefined, date);
+    const contested = await contest(`${gate.url}/dated`, sameSize, date);
+    const history = historyOf(initial, (await read(`${backend.url}/dated`)).content, contested.replacements);
+    t.comment(figures('through the gate, dated by clients', contested, history));
+    t.same(history, { lost: 0, forks: 0, reachesInitial: true });
+    t.equal(contested.replacements.length, clients * updates, 'everybody got all of its updates');
+    const { headers } = await get(`${backend.url}/dated`);
+    t.ok(contested.contentsByTag.has(headers.etag), 'nginx still has the tag that the first readers were given');
+  });
 
   async function gated(t: Test, pattern: Pattern, policy: Partial<Policy>, name: string): Promise<void> {
     const path = `/gated-${name}`;

@@ -129,8 +129,8 @@ const inFile: readonly (readonly [file: string, ...errors: string[]])[] = [
     'x.yaml:2:20: policy.lenient: is not available in this version; leave it at its default []',
   ],
   [
-    'policy: { alreadyApplied: true }',
-    'x.yaml:2:27: policy.alreadyApplied: is not available in this version; leave it at its default false',
+    'policy: { alreadyApplied: on }',
+    'x.yaml:2:27: policy.alreadyApplied: "on" is neither true nor false; write one of them',
   ],
   ['adminToken: s3cret', 'x.yaml:2:13: adminToken: is not available in this version; leave it unset'],
   [

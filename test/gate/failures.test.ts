@@ -30,7 +30,7 @@ function writeOf(simulation: Simulation, client: Client): SentRequest | undefine
 async function expectUsable(simulation: Simulation): Promise<void> {
   const read = await simulation.ask({ id: 'reader after', method: 'GET', path });
   const base = read.status === 200 ? read.content : null;
-  const write = await simulation.ask({ id: 'writer after', method: 'PUT', path, base });
+  const write = await simulation.ask({ id: 'writer after', method: 'PUT', path, base, tag: read.etag });
   assert.equal(write.status, base === null ? 201 : 204);
   assert.deepEqual(simulation.problems(), []);
 }
@@ -133,7 +133,10 @@ t.test('a client that goes away in the middle of its body aborts its write (W11,
       if (leftAt < Number.POSITIVE_INFINITY) {
         aborted += 1;
         assert.equal(simulation.records.get('long body')?.outcome, 'unknown');
-        assert.equal(next.status, 204, 'what was aborted did not take effect');
+        // V7: a tag of the upstream's own counts no more, because nobody can tell whether the write took effect.
+        const isBarred = kind === 'native' && method === 'PUT';
+        assert.equal(next.status, isBarred ? 412 : 204, 'what was aborted did not take effect');
+        if (isBarred) return expectUsable(simulation);
         const sentAt = writeOf(simulation, next)?.sentAt ?? 0;
         if (method === 'PUT') assert.ok(sentAt >= leftAt + restAfterAbort, 'the resource rests');
         assert.ok(sentAt < leftAt + quarantine, 'but not for long');

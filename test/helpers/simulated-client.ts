@@ -2,6 +2,7 @@ import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import type { Answer, Exchange } from '../../src/gate/exchange.js';
 import type { Gate } from '../../src/gate/gate.js';
+import { fieldLine } from '../../src/http/fields.js';
 import type { ResponseBody } from '../../src/upstream/call.js';
 import type { VirtualClock } from './clock.js';
 
@@ -13,6 +14,8 @@ export interface ClientRequest {
   readonly path: string;
   /** Content that the client has read and names by its tag in If-Match; `null`: If-None-Match: *; absent: neither. */
   readonly base?: string | null | undefined;
+  /** The tag that it was given for that, where it is not the usual one. */
+  readonly tag?: string | undefined;
   /** Further fields: name, value, … */
   readonly headers?: readonly string[];
   readonly body?: string;
@@ -33,6 +36,8 @@ export interface Client {
   readonly status: number | undefined;
   /** Body of the answer. */
   readonly content: string;
+  /** ETag of the answer. */
+  readonly etag: string | undefined;
   /** Goes away, unless it has its answer or has not come yet. */
   leave(): void;
   /** Sends what is left of a slow body. */
@@ -55,6 +60,7 @@ export class SimulatedClient implements Client, Exchange {
   done: Promise<void> = Promise.resolve();
   status: number | undefined;
   content = '';
+  etag: string | undefined;
   readonly #controller = new AbortController();
   readonly #whenGone: (() => void)[] = [];
 
@@ -88,11 +94,11 @@ export class SimulatedClient implements Client, Exchange {
 
   /** Sends the request and takes the answer in. */
   async talk(gate: Gate, clock: VirtualClock, tagOf: (content: string) => string): Promise<void> {
-    const { id, method, base, headers = [], slowBody, body = id } = this.request;
+    const { id, method, base, tag, headers = [], slowBody, body = id } = this.request;
     this.arrivedAt = clock.now();
     this.rawHeaders = ['Host', 'api.test', 'X-Request-Id', id, ...headers];
     if (base !== undefined) {
-      this.rawHeaders.push(...(base === null ? ['If-None-Match', '*'] : ['If-Match', tagOf(base)]));
+      this.rawHeaders.push(...(base === null ? ['If-None-Match', '*'] : ['If-Match', tag ?? tagOf(base)]));
     }
     if (withBody.has(method)) {
       this.rawHeaders.push(...(slowBody ? ['Transfer-Encoding', 'chunked'] : ['Content-Length', String(body.length)]));
@@ -129,7 +135,8 @@ export class SimulatedClient implements Client, Exchange {
 
   sendInformational(): void {}
 
-  async #take({ status, body, release }: Answer): Promise<void> {
+  async #take({ status, rawHeaders, body, release }: Answer): Promise<void> {
+    this.etag = fieldLine(rawHeaders, 'etag');
     if (typeof body === 'object' && 'consume' in body) {
       if (this.isGone) body.abort();
       else this.content = await contentOf(body, (abort) => this.onGone(abort));

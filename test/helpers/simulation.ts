@@ -6,6 +6,7 @@ import type { Exchange } from '../../src/gate/exchange.js';
 import { createGate } from '../../src/gate/gate.js';
 import type { DecisionRecord } from '../../src/gate/outcome.js';
 import type { GateParts } from '../../src/gate/passage.js';
+import { createRepeats } from '../../src/gate/repeats.js';
 import type { RoutePolicy } from '../../src/gate/settings.js';
 import { createCorsMemory } from '../../src/headers/cors.js';
 import { requestFields, responseVia } from '../../src/headers/forwarded.js';
@@ -155,6 +156,7 @@ function partsOf(config: Config, { store, upstream, clock, records }: Surroundin
     observer: { decided: (record) => void records.set(record.requestId, record), advise() {}, wasAdvised: () => false },
     budget: createHoldBudget(config.limits.holdTotal),
     crowds: createCrowds({ advise() {} }),
+    repeats: createRepeats(16),
     cors: createCorsMemory(1),
     locate: locator.locate,
     keyOf: locator.keyOf,

@@ -13,12 +13,13 @@ import type {
   Token,
 } from '../../src/store/store.js';
 import { createVirtualClock, type VirtualClock } from '../helpers/clock.js';
+import { tagCases } from './tag-cases.js';
 
 /** Makes a store that knows nothing yet and shares nothing with the others that were made. */
 export type MakeStore = (options: StoreOptions) => Promise<Store>;
 
 /** What a case gets: a store with room for 100 resources and for 200 in line, and a clock that stands still. */
-interface World {
+export interface World {
   readonly t: Test;
   readonly clock: VirtualClock;
   readonly store: Store;
@@ -30,7 +31,7 @@ interface World {
 
 /** Every promise of `Store`: each implementation has to keep all of them (S1). */
 export function storeContract(name: string, make: MakeStore): void {
-  for (const [title, check] of Object.entries({ ...leaseCases, ...outcomeCases, ...versionCases })) {
+  for (const [title, check] of Object.entries({ ...leaseCases, ...outcomeCases, ...versionCases, ...tagCases })) {
     t.test(`${name}: ${title}`, async (t) => {
       const clock = createVirtualClock();
       const open = async (options: Partial<StoreOptions>) => {
@@ -45,7 +46,7 @@ export function storeContract(name: string, make: MakeStore): void {
   t.test(`${name}: any order of reads, writes and evictions (R3, S3)`, (t) => t.resolves(checkReadSafety(make)));
 }
 
-type Cases = Readonly<Record<string, (world: World) => Promise<void>>>;
+export type Cases = Readonly<Record<string, (world: World) => Promise<void>>>;
 
 const leaseCases: Cases = {
   'an exclusive lease excludes all others, a shared one only exclusive ones (W3)': async ({ t, store }) => {
@@ -70,7 +71,8 @@ const leaseCases: Cases = {
     const asked = clock.now();
     const { token, since, ...given } = await acquired(store, ['z', 'a', 'z']);
     t.ok(asked < since && since < clock.now(), 'and with the time when it was given');
-    t.strictSame(given, { kind: 'acquired', epoch, knowledge: (await store.epoch('z')).knowledge });
+    const { knowledge, seenTags } = await store.epoch('z');
+    t.strictSame(given, { kind: 'acquired', epoch, knowledge, seenTags });
     t.equal(given.knowledge[0]?.hash, '1');
     t.strictSame([...token.keys].sort(), ['a', 'z'], 'a key that is named twice is leased once');
     await store.settle(token, { kind: 'notSent' });

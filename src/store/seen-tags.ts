@@ -1,0 +1,106 @@
+import { isWeak } from '../http/entity-tag.js';
+import type { Observation } from './store.js';
+
+/**
+ * A strong tag of the upstream's own that was seen at a resource which was written since, or that a writer was given
+ * (V7). A tag made of size and time, or a constant one, stays the same over a write: then it stands for two contents, and
+ * whoever holds it may mean either.
+ */
+export interface SeenTag {
+  /** Where it was seen: view and selecting digest of the observation. Another tag there ends what is held against it. */
+  readonly view: string;
+  readonly selection: string;
+  readonly tag: string;
+  /** Hash of the only content that it is known to have stood for; undefined where that is not known. */
+  readonly hash: string | undefined;
+  /** Whether a write that was not refused has come since. */
+  readonly isWrittenOver: boolean;
+}
+
+export const nothingSeen: readonly SeenTag[] = Object.freeze([]);
+
+/** Kept of one resource: as many as its views. */
+const tagsPerResource = 16;
+
+/**
+ * Whether a tag must satisfy no If-Match (V7): a write has come over it, and the content that it stands for now is not
+ * known to be the one that it stood for before.
+ *
+ * @param hash of the content that came with the tag now; undefined where that is not known
+ */
+export function isBarred(seen: readonly SeenTag[], tag: string, hash: string | undefined): boolean {
+  return seen.some(
+    (known) => known.isWrittenOver && known.tag === tag && (known.hash === undefined || known.hash !== hash),
+  );
+}
+
+/**
+ * What is held against tags after a write that was not refused: all that was seen before it is written over. What was
+ * written over once already may have stood for a content in between that nobody read.
+ *
+ * @param observations what was known when the write took effect
+ */
+export function afterWrite(seen: readonly SeenTag[], observations: readonly Observation[]): readonly SeenTag[] {
+  const before = observations.reduce(afterRead, seen);
+  const overwritten: readonly SeenTag[] = before.map((known) => ({
+    ...known,
+    hash: known.isWrittenOver ? undefined : known.hash,
+    isWrittenOver: true,
+  }));
+  return tagsIn(observations).reduce(added, overwritten);
+}
+
+/** The same where a write that was on record already may have taken effect only now (W11). */
+export function afterRest(seen: readonly SeenTag[]): readonly SeenTag[] {
+  return seen.map((known) => ({ ...known, isWrittenOver: true }));
+}
+
+/** The tags in observations of one epoch. One without a hash saw what another one with the same tag had hashed. */
+function tagsIn(observations: readonly Observation[]): readonly SeenTag[] {
+  const tags: SeenTag[] = [];
+  for (const observation of observations) {
+    const tag = strongTag(observation.upstreamTag);
+    if (tag === undefined) continue;
+    const place = placeOf(observation);
+    const same = tags.findIndex((known) => known.tag === tag && isSamePlace(known, place));
+    const hash = observation.hash ?? tags[same]?.hash;
+    tags.splice(same < 0 ? tags.length : same, 1, { ...place, tag, hash, isWrittenOver: true });
+  }
+  return tags;
+}
+
+/** The same after a read that may be recorded (R3): another tag, or the same for equal content, ends what was held. */
+export function afterRead(seen: readonly SeenTag[], observation: Observation): readonly SeenTag[] {
+  const tag = strongTag(observation.upstreamTag);
+  if (tag === undefined || seen.length === 0) return seen;
+  const barred = isBarred(seen, tag, observation.hash);
+  return seen.filter((known) => !isSamePlace(known, placeOf(observation)) || (known.tag === tag && barred));
+}
+
+/** The same after a writer was given a tag in the answer to its write: it counts from the next write on. */
+export function afterAnswer(seen: readonly SeenTag[], given: Omit<SeenTag, 'isWrittenOver'>): readonly SeenTag[] {
+  return added(seen, { ...given, isWrittenOver: false });
+}
+
+function added(seen: readonly SeenTag[], next: SeenTag): readonly SeenTag[] {
+  const same = seen.find((known) => known.tag === next.tag && isSamePlace(known, next));
+  if (same === undefined) return [...seen, next].slice(-tagsPerResource);
+  const merged = {
+    ...next,
+    hash: same.hash === next.hash ? next.hash : undefined,
+    isWrittenOver: same.isWrittenOver || next.isWrittenOver,
+  };
+  return [...seen.filter((known) => known !== same), merged];
+}
+
+function placeOf({ view, selecting, hash }: Observation): Pick<SeenTag, 'view' | 'selection' | 'hash'> {
+  return { view, selection: selecting.digest, hash };
+}
+
+function isSamePlace(one: Pick<SeenTag, 'view' | 'selection'>, other: Pick<SeenTag, 'view' | 'selection'>): boolean {
+  return one.view === other.view && one.selection === other.selection;
+}
+
+function strongTag(tag: string | undefined): string | undefined {
+  return tag === undefined || isWeak(tag) ? undefined : tag;
+}
