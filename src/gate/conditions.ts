@@ -1,9 +1,11 @@
 import { isWeak, scanEntityTags } from '../http/entity-tag.js';
 import { fieldLine, type RawHeaders, withoutFields } from '../http/fields.js';
 import type { Preconditions } from '../http/preconditions.js';
+import { isSigned } from '../resource/credential.js';
 import { isBarred, type SeenTag } from '../store/seen-tags.js';
 import { isSynthetic } from '../version/tag.js';
 import type { Verdict } from './decide.js';
+import type { Passage } from './passage.js';
 import type { Validator } from './settings.js';
 
 /** The fields of a read as they go upstream, and the conditions that the gate has taken over (R1). */
@@ -16,7 +18,7 @@ export interface ReadPlan {
 const ranges = ['range', 'if-range'];
 const matchFields = ['if-match', 'if-unmodified-since'];
 const noneMatchFields = ['if-none-match', 'if-modified-since'];
-const everyReadCondition = new Set([...matchFields, ...noneMatchFields, ...ranges]);
+const everyCondition = new Set([...matchFields, ...noneMatchFields, ...ranges]);
 const revalidation = new Set([...noneMatchFields, ...ranges]);
 
 /** Whether the upstream's own strong tags may decide at all (V1). */
@@ -87,7 +89,7 @@ function revalidated({ ifNoneMatch, ifModifiedSince }: Preconditions): Precondit
 
 /** The fields of a read without any condition or range: what tells the current representation for certain. */
 export function withoutConditions(raw: RawHeaders): string[] {
-  return withoutFields(raw, everyReadCondition);
+  return withoutFields(raw, everyCondition);
 }
 
 /**
@@ -132,6 +134,13 @@ export function conditionsForWrite(
     fields = withoutFields(fields, new Set(['if-none-match', 'if-modified-since']));
   }
   return fields;
+}
+
+/** Whether a request would go upstream without conditions, or with others, that its signature covers (W8). */
+export function breaksSignature({ fields, target }: Passage, sent: RawHeaders): boolean {
+  return [...everyCondition].some(
+    (name) => fieldLine(fields, name) !== fieldLine(sent, name) && isSigned(fields, target.query, name),
+  );
 }
 
 /**

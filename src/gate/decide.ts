@@ -138,13 +138,13 @@ export function judgeByKnowledge(
     (known) =>
       known.view === needs.view &&
       known.fingerprint === needs.fingerprint &&
-      (known.sentAt > needs.arrivedAt || needs.now - known.sentAt <= needs.recheck),
+      (isNews(known, needs) || needs.now - known.sentAt <= needs.recheck),
   );
   // Answers differ in what they name in Vary, so several may be for this request: the latest one counts.
   fresh.sort((one, other) => other.sentAt - one.sentAt);
   const own = fresh.find(needs.selectsSame);
   // What was read for somebody else after this request arrived is as good as a probe of its own (W4).
-  const nativesTold = !needs.nativesAllowed || own?.native !== undefined || (own?.sentAt ?? 0) > needs.arrivedAt;
+  const nativesTold = !needs.nativesAllowed || own?.native !== undefined || (own !== undefined && isNews(own, needs));
   const verdict = own && tellsAll(conditions, own, nativesTold) ? judge(method, conditions, own) : undefined;
   if (verdict?.kind === 'forward') return verdict;
   if (verdict !== undefined && verdict.field !== 'If-Match') return verdict;
@@ -153,6 +153,11 @@ export function judgeByKnowledge(
   const elsewhere = fresh.map((known) => judge(method, conditions, known)).find(({ kind }) => kind === 'forward');
   if (elsewhere !== undefined) return elsewhere;
   return issuedFor(conditions, knowledge, needs) === undefined ? verdict : undefined;
+}
+
+/** Whether it was read after the request arrived, past all caches: as good as a probe of its own (W4, V10). */
+function isNews(known: Observation, { arrivedAt }: KnowledgeNeeds): boolean {
+  return known.uncached && known.sentAt > arrivedAt;
 }
 
 /**

@@ -1,15 +1,14 @@
 import { fieldLine } from '../http/fields.js';
 import { parseHttpDate } from '../http/http-date.js';
-import type { Preconditions } from '../http/preconditions.js';
 import { signsRequest } from '../resource/credential.js';
+import { withoutSignature } from '../resource/identity.js';
 import { isNegotiated } from '../resource/selecting.js';
-import { isBarred } from '../store/seen-tags.js';
 import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { discard } from '../upstream/represent.js';
 import { isSynthetic } from '../version/tag.js';
 import type { ProblemDetails, ProblemName } from './answers.js';
-import { conditionsForWrite, nativesAllowed } from './conditions.js';
+import { breaksSignature, conditionsForWrite, nativesAllowed } from './conditions.js';
 import {
   hasRequiredCondition,
   isConditional,
@@ -17,7 +16,6 @@ import {
   judge,
   judgeByKnowledge,
   type KnowledgeNeeds,
-  leadingCondition,
   namedTags,
   restsOnDateAlone,
   tellsAll,
@@ -35,6 +33,7 @@ import {
   selectsLike,
   viewOf,
 } from './version.js';
+import { wordsOnFailure, wordsOnUnknown } from './wording.js';
 
 /** What is to become of a write. */
 export type Decision =
@@ -156,7 +155,8 @@ async function decideBound(passage: Passage, view: string): Promise<Decision> {
   if (names.size > 0) {
     const replaces = (name: string): boolean => names.has(name) || signsRequest(name);
     const replacement = { fields: Object.entries(headers).flat(), replaces };
-    const result = await probe(passage, { ...probeOptions(passage, [], view), replacement, wantsBytes: false });
+    const target = withoutSignature(passage.readTarget);
+    const result = await probe(passage, { ...probeOptions(passage, [], view), replacement, target, wantsBytes: false });
     if (result.kind !== 'relay') return fromProbe(passage, result, true);
     // What the upstream tells somebody else is not for this client to see.
     discard(result.call);
@@ -187,28 +187,12 @@ function fromProbe(passage: Passage, result: ProbeResult, foreign: boolean): Dec
 
 /** W5: forwarded where the upstream can judge all of it itself; else no 412, which the client could never win. */
 function untellable(passage: Passage, reason: string): Decision {
-  const { conditions, fields, resource, seenTags } = passage;
+  const { conditions, fields, resource } = passage;
   const { bound } = viewOf(passage);
   const { validator } = resource.policy;
-  const barred = (tag: string): boolean => validator.kind === 'auto' && isBarred(seenTags, tag, undefined);
-  const native = nativesAllowed(validator) && !namedTags(conditions).some((tag) => isSynthetic(tag) || barred(tag));
+  const native = nativesAllowed(validator) && !namedTags(conditions).some(isSynthetic);
   if (native && (!bound || validator.kind === 'upstream')) return { kind: 'forward', fields, observation: undefined };
-  const next = bound
-    ? 'Ask the operator to set policy.probe.headers for this route, so that the version can be read.'
-    : 'Ask the operator which version this resource has (policy.validator); repeating the request cannot help.';
-  const details: ProblemDetails = {
-    detail: reason,
-    next,
-    ...leading(passage),
-    decidedBy: 'probe',
-    outcome: 'not-sent',
-  };
-  return { kind: 'refuse', name: 'version-unknown', details };
-}
-
-function leading({ conditions, fields }: Passage): Pick<ProblemDetails, 'condition' | 'received'> {
-  const { name, received } = leadingCondition(conditions, (field) => fieldLine(fields, field));
-  return { condition: name, received };
+  return { kind: 'refuse', name: 'version-unknown', details: wordsOnUnknown(passage, reason, bound) };
 }
 
 /** Turns a verdict on the conditions into what happens to the write (W7, W8, V8). */
@@ -224,48 +208,18 @@ function conclude(
   record.current = observation.etag ?? observation.lastModified;
   const current = hidesCurrent ? undefined : observation;
   if (verdict.kind === 'refuse') {
-    const details: ProblemDetails = {
-      detail: failureDetail(verdict, conditions),
-      next: nextStep(passage, observation),
-      condition: verdict.field,
-      received: receivedIn(passage, verdict.field),
-      current,
-      decidedBy,
-    };
+    const details: ProblemDetails = { ...wordsOnFailure(passage, verdict), current, decidedBy };
     return { kind: 'refuse', name: 'precondition-failed', details };
   }
   const usesDate = resource.policy.guard === 'required' && restsOnDateAlone(conditions);
   if (usesDate && parseHttpDate(observation.lastModified) === undefined) {
     return preconditionRequired('The resource has no Last-Modified, so If-Unmodified-Since says nothing about it.');
   }
-  return { kind: 'forward', fields: conditionsForWrite(fields, conditions, verdict), observation: undefined };
-}
-
-function receivedIn({ conditions, fields }: Passage, field: string): readonly string[] {
-  const condition = field === 'If-Match' ? conditions.ifMatch : conditions.ifNoneMatch;
-  if (field !== 'If-Unmodified-Since' && condition.kind === 'tags') return condition.tags;
-  return [fieldLine(fields, field.toLowerCase()) ?? ''];
-}
-
-function failureDetail(
-  { field, observation }: Extract<Verdict, { kind: 'refuse' }>,
-  { ifMatch }: Preconditions,
-): string {
-  const { upstreamTag } = observation;
-  if (field === 'If-None-Match') return 'The resource has a current representation that If-None-Match rules out.';
-  if (!observation.exists) return `The resource has no current representation, so ${field} cannot hold.`;
-  if (field === 'If-Unmodified-Since') {
-    return 'The resource was modified after the date in If-Unmodified-Since: somebody else was faster.';
+  const sent = conditionsForWrite(fields, conditions, verdict);
+  if (breaksSignature(passage, sent)) {
+    const reason =
+      'The signature covers a condition with a tag that only the gate knows, and that the upstream must not get.';
+    return { kind: 'refuse', name: 'version-unknown', details: wordsOnUnknown(passage, reason, true) };
   }
-  if (ifMatch.kind === 'tags' && upstreamTag !== undefined && ifMatch.tags.includes(upstreamTag)) {
-    return 'The entity-tag in If-Match is one of the upstream that may stand for more than one content: it does not tell whether the resource was changed after you read it.';
-  }
-  return 'None of the entity-tags in If-Match is the current one: the resource was changed after you read it.';
-}
-
-function nextStep({ parts, resource }: Passage, { exists }: Observation): string {
-  if (!exists) return 'Fetch the resource; to create it, send If-None-Match: * instead.';
-  const step = 'Fetch the resource (or HEAD for its ETag), apply the change again, and retry with the new ETag.';
-  if (!parts.observer.wasAdvised(resource.route, 'unstable-body')) return step;
-  return `${step} The body of this resource changes without writes: its operator should name the members that do in policy.ignore.`;
+  return { kind: 'forward', fields: sent, observation: undefined };
 }

@@ -1,5 +1,5 @@
 import { parseEntityTag } from '../http/entity-tag.js';
-import { fieldLine, fieldValues } from '../http/fields.js';
+import { fieldLine, fieldValues, type RawHeaders } from '../http/fields.js';
 import type { Selecting } from '../http/selecting.js';
 import { isBarred, type SeenTag } from '../store/seen-tags.js';
 import type { GivenTag, Observation, Outcome } from '../store/store.js';
@@ -14,6 +14,8 @@ export interface Reading {
   readonly view: string;
   readonly selecting: Selecting;
   readonly fingerprint: string;
+  /** Whether the read asked caches not to answer. */
+  readonly uncached: boolean;
   readonly validator: Validator;
   readonly seenTags: readonly SeenTag[];
   readonly head: ResponseHead;
@@ -52,9 +54,18 @@ export function contentCoding(head: ResponseHead): string | undefined {
   return coding === undefined || coding === '' || coding === 'identity' ? undefined : coding;
 }
 
-/** Whether an answer came out of a cache and so says nothing about now (V10). */
-export function isCached(head: ResponseHead): boolean {
-  return fieldValues(head.rawHeaders, 'age').some((age) => Number(age) > 0);
+/** The parameter of Cache-Status that says so. */
+const hit = /;[ \t]*hit[ \t]*(?:[;,]|$)/;
+
+/** Whether an answer came out of a cache and so says nothing about now (V10, RFC 9111 5.1, RFC 9211 2.1). */
+export function isCached({ rawHeaders }: ResponseHead): boolean {
+  const isHit = fieldValues(rawHeaders, 'cache-status').some((value) => hit.test(value));
+  return isHit || fieldValues(rawHeaders, 'age').some((age) => Number(age) > 0);
+}
+
+/** Whether a request asks caches not to answer it (RFC 9111 5.2.1.4). */
+export function asksPastCaches(fields: RawHeaders): boolean {
+  return fieldValues(fields, 'cache-control').some((value) => /(?:^|[\s,])no-cache(?:$|[\s,])/i.test(value));
 }
 
 /**
@@ -62,8 +73,8 @@ export function isCached(head: ResponseHead): boolean {
  * caller's to say: one out of a cache may not (V10).
  */
 export function observationOf(reading: Reading): Observation {
-  const { head, hash, view, selecting, sentAt, fingerprint } = reading;
-  const base = { view, selecting, sentAt, fingerprint };
+  const { head, hash, view, selecting, sentAt, uncached, fingerprint } = reading;
+  const base = { view, selecting, sentAt, uncached, fingerprint };
   if (head.status !== 200) {
     const nothing = { native: undefined, upstreamTag: undefined, hash: undefined, etag: undefined };
     return { ...base, ...nothing, exists: false, lastModified: undefined };

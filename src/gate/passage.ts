@@ -97,9 +97,14 @@ export function send(passage: Passage, fields: RawHeaders, body?: SendableBody):
   return call(passage, exchange.method, target, fields, body, exchange.sendInformational);
 }
 
-/** Sends a read of the gate's own for the same resource. */
-export function sendRead(passage: Passage, method: 'GET' | 'HEAD', fields: RawHeaders): Call {
-  return call(passage, method, passage.readTarget, fields, undefined, undefined);
+/** Sends a read of the gate's own for the same resource; `target`: its URL, where the client's own will not do. */
+export function sendRead(
+  passage: Passage,
+  method: 'GET' | 'HEAD',
+  fields: RawHeaders,
+  target: Target = passage.readTarget,
+): Call {
+  return call(passage, method, target, fields, undefined, undefined);
 }
 
 function call(

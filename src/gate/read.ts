@@ -7,13 +7,13 @@ import { UpstreamError } from '../upstream/errors.js';
 import { readRepresentation } from '../upstream/probe.js';
 import { discard, holdBack, mayHold } from '../upstream/represent.js';
 import { hashRepresentation, headerVersionHash } from '../version/tag.js';
-import { planRead, planReadAgain, type ReadPlan, withoutConditions } from './conditions.js';
+import { breaksSignature, planRead, planReadAgain, type ReadPlan, withoutConditions } from './conditions.js';
 import { asCurrent } from './decide.js';
 import type { Answer } from './exchange.js';
-import { isCached, nativeTag, observationOf } from './learn.js';
+import { asksPastCaches, isCached, nativeTag, observationOf } from './learn.js';
 import { hashingFor, type Passage, refuse, send, sendRead, timeoutsOf } from './passage.js';
 import { notModified, relay } from './relay.js';
-import { adviseIfBarred, adviseIfUnstable, viewOf } from './version.js';
+import { adviseIfBarred, adviseIfUnstable, isBound, viewOf } from './version.js';
 
 /** A read that has been sent, and what it needs to become an observation. */
 interface Reading {
@@ -36,8 +36,12 @@ export async function read(passage: Passage): Promise<Answer> {
   const { parts, resource, conditions, fields } = passage;
   const start = await parts.store.epoch(resource.key);
   passage.seenTags = start.seenTags;
-  let reading = await readOnce(passage, start, planRead(fields, conditions, resource.policy.validator, start.seenTags));
-  if (provesNothing(passage, reading.head)) {
+  let reading = await readOnce(
+    passage,
+    start,
+    signedPlan(passage, planRead(fields, conditions, resource.policy.validator, start.seenTags)),
+  );
+  if (provesNothing(passage, reading.head) && !isBound(passage)) {
     discard(reading.call);
     reading = await readOnce(passage, start, planReadAgain(fields, conditions));
   }
@@ -45,6 +49,12 @@ export async function read(passage: Passage): Promise<Answer> {
   const known = versionInHead(passage, reading.head);
   if (known.told) return answerFromHead(passage, reading, known.hash);
   return passage.method === 'HEAD' ? answerHead(passage, reading) : answerGet(passage, reading);
+}
+
+/** The same plan, but for fields that a signature covers: they travel as they came, and the gate evaluates them too. */
+function signedPlan(passage: Passage, plan: ReadPlan): ReadPlan {
+  const isChanged = plan.taken !== undefined || plan.rawHeaders.length !== passage.fields.length;
+  return isChanged && breaksSignature(passage, plan.rawHeaders) ? { ...plan, rawHeaders: [...passage.fields] } : plan;
 }
 
 async function readOnce(passage: Passage, start: ReadStart, { rawHeaders, taken }: ReadPlan): Promise<Reading> {
@@ -74,7 +84,9 @@ function provesNothing(passage: Passage, head: ResponseHead): boolean {
 /** Anything but 200: as it is, but for a tag that must not be learned (V6, V7). */
 async function passOn(passage: Passage, reading: Reading): Promise<Answer> {
   const { head, call } = reading;
-  if (head.status === 404 || head.status === 410) await learn(passage, reading, undefined);
+  // With a key that nobody has proved yet, an absence may be a lie to whoever does not have it (W4).
+  const isAbsent = head.status === 404 || head.status === 410;
+  if (isAbsent && !isBound(passage)) await learn(passage, reading, undefined);
   return relay(passage, head, call, keepsNativeTag(passage, head) ? 'keep' : { etag: undefined });
 }
 
@@ -104,7 +116,7 @@ async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
 /** V5: where HEAD tells no usable tag, the representation is read upstream for its hash. */
 async function answerHead(passage: Passage, reading: Reading): Promise<Answer> {
   const { head, call } = reading;
-  const whole = await readWhole(passage, reading);
+  const whole = isBound(passage) ? undefined : await readWhole(passage, reading);
   if (whole === undefined) return relay(passage, head, call, { etag: undefined });
   const observation = await learn(passage, whole.reading, whole.hash);
   const answer = (): Answer => relay(passage, head, call, { etag: observation.etag });
@@ -170,6 +182,7 @@ async function learn(passage: Passage, reading: Reading, hash: string | undefine
     selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
     fingerprint: resource.fingerprint,
     validator,
+    uncached: asksPastCaches(fields),
     seenTags: start.seenTags,
     head,
     hash,

@@ -11,7 +11,7 @@ import type { Answer } from './exchange.js';
 import { nativeTag, observationOf } from './learn.js';
 import type { Passage } from './passage.js';
 import { relay, writersTag } from './relay.js';
-import { isComparable, probe, viewOf } from './version.js';
+import { isBound, isComparable, probe, viewOf } from './version.js';
 
 /** Longest time that a refresh may delay the writer's answer, in milliseconds (W10). */
 const refreshWithin = 2000;
@@ -62,11 +62,15 @@ export async function refreshAfter(
   return { observation, given, answer: await answerOfPatch(passage, reply, contentHash, observation.etag, deadline) };
 }
 
-/** A refresh is for what has a version afterwards, and for writers that wanted to know one (`policy.refresh`). */
-function wantsRefresh({ resource, method, conditions }: Passage, given: string | undefined): boolean {
+/**
+ * A refresh is for what has a version afterwards, and for writers that wanted to know one (`policy.refresh`), whose
+ * credentials can be used again (W4).
+ */
+function wantsRefresh(passage: Passage, given: string | undefined): boolean {
+  const { resource, method, conditions } = passage;
   const { refresh: when, mode } = resource.policy;
   if (when === 'never' || method === 'DELETE' || mode === 'report') return false;
-  return when === 'always' || (isConditional(conditions) && given === undefined);
+  return (when === 'always' || (isConditional(conditions) && given === undefined)) && !isBound(passage);
 }
 
 async function refresh(
@@ -110,6 +114,7 @@ function observationFromAnswer(passage: Passage, { head, sentAt }: WriteReply): 
     selecting: parts.select(fields, fieldLine(head.rawHeaders, 'vary')),
     fingerprint: resource.fingerprint,
     validator: resource.policy.validator,
+    uncached: true,
     seenTags: passage.seenTags,
     head: { ...head, status: 200 },
     hash: undefined,

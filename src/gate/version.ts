@@ -2,6 +2,7 @@ import { overrideFields } from '../headers/override.js';
 import { fieldLine } from '../http/fields.js';
 import { viewId } from '../resource/identity.js';
 import { selectsSame } from '../resource/selecting.js';
+import type { Target } from '../resource/target.js';
 import { isBarred } from '../store/seen-tags.js';
 import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
@@ -44,12 +45,19 @@ export interface ProbeOptions {
   readonly endsWithClient: boolean;
   /** Whether HEAD may do: native tags are known to be usable. */
   readonly mayUseHead: boolean;
+  /** The URL, where the client's own carries its signature. */
+  readonly target?: Target;
 }
 
 /** The view that this request reads and writes (I2). */
 export function viewOf({ parts, readTarget, fields, host, resource }: Passage): { view: string; bound: boolean } {
   const identity = parts.identify(fields, host, resource.policy.credentials, readTarget.query);
   return { view: viewId(readTarget, identity), bound: identity.bound };
+}
+
+/** Whether the gate must not send this request's credentials a second time (W4). */
+export function isBound(passage: Passage): boolean {
+  return viewOf(passage).bound;
 }
 
 /** Whether this request would select the representation that an observation was read with. */
@@ -123,7 +131,7 @@ async function probeBy(passage: Passage, method: 'GET' | 'HEAD', options: ProbeO
   record.probes += 1;
   const fields = decodable(passage, probeFields(passage.fields, overrideFields, options.replacement));
   const sentAt = parts.clock.now();
-  const call = sendRead(passage, method, fields);
+  const call = sendRead(passage, method, fields, options.target);
   const { deadline, endsWithClient } = options;
   if (endsWithClient) passage.exchange.onGone(() => call.abort());
   const cancel = deadline === undefined ? undefined : parts.clock.after(deadline - sentAt, () => call.abort());
@@ -186,6 +194,7 @@ async function observe(
     selecting: parts.select(options.replacement ? fields : passage.fields, fieldLine(head.rawHeaders, 'vary')),
     fingerprint: resource.fingerprint,
     validator,
+    uncached: true,
     seenTags: passage.seenTags,
     head,
     hash: hashOf(passage, head, representation),

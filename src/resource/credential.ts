@@ -39,6 +39,27 @@ export function signsRequest(name: string): boolean {
   return name === 'authorization' || name === 'signature' || name === 'signature-input' || name.startsWith('x-amz-');
 }
 
+/**
+ * Whether a signature over the request covers a field: who changes that field breaks it (W8).
+ *
+ * @param raw fields of the request
+ * @param query raw query without its `?`, where a presigned URL names what it covers
+ * @param name of the field, in lower case
+ */
+export function isSigned(raw: RawHeaders, query: string | undefined, name: string): boolean {
+  const authorization = parametersOf(firstValue(raw, 'authorization')?.replace(/^\s*[^\s]+\s/, '') ?? '');
+  const lists = [
+    // AWS Signature 4, in the field and in the query; the drafts before RFC 9421; RFC 9421 itself.
+    authorization.get('signedheaders')?.split(';'),
+    valueIn(query, 'x-amz-signedheaders')?.split(';'),
+    parametersOf(fieldLine(raw, 'signature') ?? '')
+      .get('headers')
+      ?.split(' '),
+    fieldLine(raw, 'signature-input')?.split('"'),
+  ];
+  return lists.some((list) => list?.some((signed) => signed.toLowerCase() === name));
+}
+
 function ofAuthorization(raw: RawHeaders): BoundCredential | undefined {
   const value = firstValue(raw, 'authorization')?.trim();
   if (value === undefined) return undefined;
@@ -62,11 +83,15 @@ function ofMessageSignature(raw: RawHeaders): BoundCredential | undefined {
 }
 
 function ofPresignedQuery(query: string | undefined): BoundCredential | undefined {
-  if (query === undefined || !/x-amz-credential/i.test(query)) return undefined;
-  for (const parameter of query.split('&')) {
+  const credential = valueIn(query, 'x-amz-credential');
+  return credential === undefined ? undefined : { scheme: 'aws4-hmac-sha256', keyId: beforeSlash(credential) };
+}
+
+/** The first value of a query parameter, decoded. */
+function valueIn(query: string | undefined, wanted: string): string | undefined {
+  for (const parameter of query?.split('&') ?? []) {
     const [name = '', value = ''] = parameter.split('=', 2);
-    if (name.toLowerCase() !== 'x-amz-credential') continue;
-    return { scheme: 'aws4-hmac-sha256', keyId: beforeSlash(decodeOctets(value)) };
+    if (name.toLowerCase() === wanted) return decodeOctets(value);
   }
   return undefined;
 }

@@ -123,8 +123,10 @@ function isCovered(name: string, value: string, bound: BoundCredential): boolean
   return bound.scheme.startsWith('aws4-') && name.startsWith('x-amz-') && name !== 'x-amz-security-token';
 }
 
-function withoutSignature(target: Target): Target {
+/** The same target without the parameters that sign one request of a presigned URL. */
+export function withoutSignature(target: Target): Target {
   if (target.query === undefined) return target;
   const kept = target.query.split('&').filter((parameter) => !/^x-amz-/i.test(parameter));
-  return { ...target, query: kept.length === 0 ? undefined : kept.join('&') };
+  const query = kept.length === 0 ? undefined : kept.join('&');
+  return { ...target, query, raw: query === undefined ? target.path : `${target.path}?${query}` };
 }

@@ -7,7 +7,7 @@ import type { Observation } from './store.js';
  * whoever holds it may mean either.
  */
 export interface SeenTag {
-  /** Where it was seen: view and selecting digest of the observation. Another tag there ends what is held against it. */
+  /** Where it was seen: view and selecting digest of the observation. */
   readonly view: string;
   readonly selection: string;
   readonly tag: string;
@@ -69,12 +69,18 @@ function tagsIn(observations: readonly Observation[]): readonly SeenTag[] {
   return tags;
 }
 
-/** The same after a read that may be recorded (R3): another tag, or the same for equal content, ends what was held. */
+/**
+ * The same after a read that may be recorded (R3). The same tag for equal content ends what was held against it. Another
+ * tag in a place that was written over shows that the upstream's tags follow its contents: that ends what was held
+ * against all of them, also those of other readers, whose representations the writes may not have changed.
+ */
 export function afterRead(seen: readonly SeenTag[], observation: Observation): readonly SeenTag[] {
   const tag = strongTag(observation.upstreamTag);
   if (tag === undefined || seen.length === 0) return seen;
-  const barred = isBarred(seen, tag, observation.hash);
-  return seen.filter((known) => !isSamePlace(known, placeOf(observation)) || (known.tag === tag && barred));
+  const here = seen.filter((known) => isSamePlace(known, placeOf(observation)));
+  const others = seen.filter((known) => !here.includes(known));
+  if (here.some((known) => known.isWrittenOver && known.tag !== tag)) return others.filter((it) => !it.isWrittenOver);
+  return isBarred(seen, tag, observation.hash) ? [...others, ...here.filter((known) => known.tag === tag)] : others;
 }
 
 /** The same after a writer was given a tag in the answer to its write: it counts from the next write on. */

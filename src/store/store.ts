@@ -25,6 +25,8 @@ export interface Observation {
   readonly lastModified: string | undefined;
   /** `Clock.now()` when the read was sent upstream; R3 and W4 compare it. */
   readonly sentAt: number;
+  /** Whether the read asked caches on its way not to answer (V10): only then does it tell of the time it was sent. */
+  readonly uncached: boolean;
   /** Fingerprint of what decides how tags are made (V2): another one is no knowledge. */
   readonly fingerprint: string;
 }

@@ -16,6 +16,8 @@ export interface GateProcess {
   measureFromNow(): number | undefined;
   /** The sum of a metric over all its labels. */
   metric(name: string): Promise<number>;
+  /** Ends it at once, whatever it is doing: SIGKILL, which no process can put off. Resolves when it is gone. */
+  kill(): Promise<void>;
 }
 
 /**
@@ -36,12 +38,13 @@ export async function startGateProcess(
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  t.teardown(async () => {
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
-    child.kill();
+    child.kill(signal);
     await ended;
-  });
+  };
+  t.teardown(() => end('SIGTERM'));
   const { listen, admin } = await addressesOf(child);
   const proc = `/proc/${child.pid}`;
   let baseline = 0;
@@ -60,6 +63,7 @@ export async function startGateProcess(
       const values = text.matchAll(new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, 'gm'));
       return [...values].reduce((sum, [, value]) => sum + Number(value), 0);
     },
+    kill: () => end('SIGKILL'),
   };
 }
 

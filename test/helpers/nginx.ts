@@ -25,14 +25,22 @@ export function hasNginx(t: Pick<Test, 'pass' | 'fail'>): boolean {
   return false;
 }
 
+/** What nginx is: directives of its `http` block and of the one `server` in it. Files belong into `prefix`. */
+export type Site = (prefix: string) => { readonly http?: string; readonly server: string };
+
+/** A WebDAV server of a directory that is empty at first. */
+const dav: Site = (prefix) => ({
+  server: `root ${join(prefix, 'files')}; location / { dav_methods PUT DELETE; }`,
+});
+
 /**
- * Starts nginx as a WebDAV server of an empty directory, with a prefix of its own, on a free loopback port; it is
- * stopped and its files are removed when the test ends.
+ * Starts nginx, as a WebDAV server where nothing else is asked for, with a prefix of its own, on a free loopback port; it
+ * is stopped and its files are removed when the test ends.
  *
  * @returns the base URL without a trailing slash
  * @throws where it does not start; call `hasNginx` first
  */
-export async function startNginx(t: Owner): Promise<{ url: string }> {
+export async function startNginx(t: Owner, site: Site = dav): Promise<{ url: string }> {
   const prefix = await mkdtemp(join(tmpdir(), 'ifmatch-nginx-'));
   const children: ChildProcess[] = [];
   t.teardown(async () => {
@@ -42,7 +50,7 @@ export async function startNginx(t: Owner): Promise<{ url: string }> {
   await Promise.all(['files', 'temporary'].map((name) => mkdir(join(prefix, name))));
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
-    await writeFile(join(prefix, 'nginx.conf'), configuration(prefix, port));
+    await writeFile(join(prefix, 'nginx.conf'), configuration(prefix, port, site(prefix)));
     const child = spawn(program ?? 'nginx', ['-p', prefix, '-c', join(prefix, 'nginx.conf')], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -54,7 +62,7 @@ export async function startNginx(t: Owner): Promise<{ url: string }> {
 }
 
 /** Two workers, so that writes meet in the file system as they do in earnest. Root must not become nobody: its files. */
-function configuration(prefix: string, port: number): string {
+function configuration(prefix: string, port: number, { http = '', server }: ReturnType<Site>): string {
   const user = process.getuid?.() === 0 ? 'user root root;' : '';
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (name) => `${name}_temp_path ${join(prefix, 'temporary', name)};`,
@@ -70,10 +78,10 @@ http {
   access_log off;
   default_type text/plain;
   ${temporary.join('\n  ')}
+  ${http}
   server {
     listen 127.0.0.1:${port};
-    root ${join(prefix, 'files')};
-    location / { dav_methods PUT DELETE; }
+    ${server}
   }
 }
 `;

@@ -22,7 +22,7 @@ function observe(stored: Stored | null, { validator }: PolicyOverrides): Observa
   const etag = native ?? (hash === undefined ? tag : `"im-${hash}"`);
   const selecting = { fields: [], digest: '' };
   const { lastModified } = stored ?? {};
-  const read = { view: '', selecting, sentAt: 0, fingerprint: '' };
+  const read = { view: '', selecting, sentAt: 0, uncached: true, fingerprint: '' };
   return { ...read, exists: stored !== null, native, upstreamTag: tag, hash, etag, lastModified };
 }
 

@@ -593,6 +593,7 @@ function observation(clock: VirtualClock, hash: string, more: Partial<Observatio
     etag: `"im-${hash}"`,
     lastModified: undefined,
     sentAt: clock.now(),
+    uncached: true,
     fingerprint: 'f',
     ...more,
   };
