@@ -43,6 +43,9 @@ function hostFault(httpVersion: string, rawHeaders: RawHeaders): string | undefi
 function framingFault(httpVersion: string, rawHeaders: RawHeaders): string | undefined {
   if (!hasField(rawHeaders, 'transfer-encoding')) return undefined;
   if (httpVersion === '1.0') return 'A request of HTTP/1.0 has no Transfer-Encoding.';
-  const coding = fieldLine(rawHeaders, 'transfer-encoding')?.trim().toLowerCase();
-  return coding === 'chunked' ? undefined : 'The only Transfer-Encoding that can be read is chunked.';
+  const isChunked = chunked.test(fieldLine(rawHeaders, 'transfer-encoding') ?? '');
+  return isChunked ? undefined : 'The only Transfer-Encoding that can be read is chunked.';
 }
+
+/** HTTP's white space is these two characters (RFC 9110 5.6.3); JavaScript knows more. */
+const chunked = /^[ \t]*chunked[ \t]*$/i;

@@ -83,7 +83,9 @@ export function createLocator<P extends LocatedPolicy>(options: LocatorOptions<P
     keyOf(reference, target, host) {
       let url: URL;
       try {
-        url = new URL(reference, `http://${host}${target.raw}`);
+        // Fields are read as one character for each octet.
+        const octets = reference.replace(/[\u0080-\u00ff]/g, (octet) => `%${octet.charCodeAt(0).toString(16)}`);
+        url = new URL(octets, `http://${host}${target.raw}`);
       } catch {
         return undefined;
       }

@@ -1,0 +1,166 @@
+// Shows that each mechanism behind a guarantee is needed, and that the tests would notice its loss: takes one mechanism
+// at a time out of a copy of the source, and runs the tests that docs/guarantees.md names for it, one of which must fail.
+//
+//   npm run mutants [-- NAME…]
+//
+// Exit status 1 where a mutant survives, or where the source has changed so that one cannot be made any more.
+import { spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const copied = ['src', 'test', 'config', 'package.json', 'tsconfig.json', 'tsconfig.build.json', '.taprc'];
+
+/** `find` stands once in the file; `replace` takes the mechanism out. */
+const mutants = [
+  {
+    name: 'lease',
+    what: 'writers of one resource do not wait for each other (W3)',
+    file: 'src/store/leases.ts',
+    find: "      if (line.exclusive || (lease.kind === 'exclusive' && line.holders > 0)) return false;",
+    replace: '      return true;',
+    tests: ['test/gate/races.test.ts'],
+  },
+  {
+    name: 'epoch',
+    what: 'a slow read brings an old version back (R3, S3)',
+    file: 'src/store/memory.ts',
+    find: '    if (this.#isDoubtful(key) || this.#versions.read(key).epoch !== epoch) return false;',
+    replace: '    if (this.#isDoubtful(key)) return false;',
+    tests: ['test/gate/races.test.ts'],
+  },
+  {
+    name: 'doubt',
+    what: 'what was known before a write is believed after it (W9)',
+    file: 'src/store/memory.ts',
+    find: '    if (!isAsBefore || held.lease === undefined) this.#move(held.keys);',
+    replace: '',
+    tests: ['test/gate/races.test.ts'],
+  },
+  {
+    name: 'mark',
+    what: 'a write without a lease leaves no trace while it is on its way (W16)',
+    file: 'src/store/memory.ts',
+    find: '    this.#move(token.keys);',
+    replace: '',
+    tests: ['test/gate/unguarded.test.ts'],
+  },
+  {
+    name: 'again',
+    what: 'a decision is not made again when somebody wrote meanwhile (W8)',
+    file: 'src/store/memory.ts',
+    find: '    return held === undefined || this.#lastMove(held.first) > Math.max(since, held.since);',
+    replace: '    return held === undefined || since > Number.MAX_VALUE;',
+    tests: ['test/gate/unguarded.test.ts'],
+  },
+  {
+    name: 'barred-tag',
+    what: 'a tag that is still there after a write is believed (V7)',
+    file: 'src/store/seen-tags.ts',
+    find: 'known.isWrittenOver && known.tag === tag &&',
+    replace: 'known.isWrittenOver && known.tag !== known.tag &&',
+    tests: ['test/faults/lying-tags.test.ts'],
+  },
+  {
+    name: 'young-tag',
+    what: 'a tag of size and time is believed within its second (V7)',
+    file: 'src/version/trust.ts',
+    find: '  return madeAt - modifiedAt >= settledAfter ? tag : undefined;',
+    replace: '  return madeAt - modifiedAt >= -settledAfter ? tag : undefined;',
+    tests: ['test/gate/answers.test.ts'],
+  },
+  {
+    name: 'quarantine',
+    what: 'the next writer does not wait for what may still take effect (W11)',
+    file: 'src/store/memory.ts',
+    find: "    if (outcome.kind === 'unknown') this.#rest(held, outcome.rest);",
+    replace: "    if (outcome.kind === 'unknown') this.#rest(held, 0);",
+    tests: ['test/gate/failures.test.ts'],
+  },
+  {
+    name: 'identity',
+    what: "one client's knowledge decides for another (I2, W4)",
+    file: 'src/resource/identity.ts',
+    find: '    return { id: digest([name, ...signer, ...counted.flat()]), bound: bound !== undefined };',
+    replace: '    return { id: digest([name]), bound: bound !== undefined };',
+    tests: ['test/faults/identities.test.ts'],
+  },
+  {
+    name: 'no-cache',
+    what: 'a probe may be answered from a cache (V10)',
+    file: 'src/gate/learn.ts',
+    find: '  return isHit || fieldValues',
+    replace: '  return isHit && fieldValues',
+    tests: ['test/rules', 'test/gate/decisions.test.ts', 'test/faults/caches.test.ts'],
+  },
+  {
+    name: 'synthetic-tag',
+    what: 'a tag is good for one process only (V2)',
+    file: 'src/version/tag.ts',
+    find: "createHash('sha256')",
+    replace: "createHash('sha256').update(String(process.pid))",
+    tests: ['test/faults/crash.test.ts'],
+  },
+  {
+    name: 'lost-answer',
+    what: 'whoever sends a write that was confirmed to another client is told that it was taken (W12)',
+    file: 'src/gate/repeats.ts',
+    find: '        if (this.#passage.exchange.isGone) this.remember(made);',
+    replace: '        this.remember(made);',
+    tests: ['test/faults/repeated-writes.test.ts'],
+  },
+];
+
+/** Runs a program of this checkout's dependencies. @returns whether it ended well */
+function run(folder, program, ...options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(join(root, 'node_modules/.bin', program), options, { cwd: folder, stdio: 'ignore' });
+    child.on('error', reject);
+    child.on('close', (status) => resolve(status === 0));
+  });
+}
+
+/** Tests a copy of the tree, changed by `change`. @returns whether the tests passed */
+async function passes(tests, change) {
+  const folder = mkdtempSync(join(tmpdir(), 'ifmatch-mutant-'));
+  try {
+    for (const name of copied) cpSync(join(root, name), join(folder, name), { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    change(folder);
+    // Some tests start the gate as it was built. What a mutant does not use any more is no reason not to build it.
+    await run(folder, 'tsc', '-p', 'tsconfig.build.json', '--noUnusedLocals', 'false', '--noUnusedParameters', 'false');
+    return await run(folder, 'tap', '--reporter=tap', '--bail', ...tests);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function tryOut({ file, find, replace, tests }) {
+  const source = readFileSync(join(root, file), 'utf8');
+  if (source.split(find).length !== 2) return 'cannot be made: the source has changed';
+  const change = (folder) =>
+    writeFileSync(
+      join(folder, file),
+      source.replace(find, () => replace),
+    );
+  return (await passes(tests, change)) ? 'SURVIVES' : 'seen';
+}
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !mutants.some((mutant) => mutant.name === name));
+if (unknown.length > 0) {
+  console.error(`no such mutant: ${unknown.join(', ')}; there are ${mutants.map(({ name }) => name).join(', ')}`);
+  process.exit(2);
+}
+const chosen = mutants.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+if (!(await passes([...new Set(chosen.flatMap(({ tests }) => tests))], () => {}))) {
+  console.error('the tests fail without any mutant: nothing can be shown');
+  process.exit(1);
+}
+for (const mutant of chosen) {
+  const result = await tryOut(mutant);
+  if (result !== 'seen') process.exitCode = 1;
+  console.log(`${mutant.name.padEnd(14)} ${result.padEnd(9)} ${mutant.what}`);
+}
