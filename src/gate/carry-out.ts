@@ -29,6 +29,8 @@ export interface Write {
   readonly body: WriteBody;
   /** What was read under the lease: still true where the upstream refuses the write. */
   readonly before: Observation | undefined;
+  /** The same, but read with other credentials: good for its tag alone (V7). */
+  readonly foreign: Observation | undefined;
   /** What the store knew when the lease was given. */
   readonly knowledge: readonly Observation[];
 }
@@ -62,9 +64,14 @@ function endsEarly({ status }: ResponseHead): boolean {
   return status >= 400 && status < 500;
 }
 
-/** Whether a write broke off after an answer that came too early to tell what became of it (W9, W11). */
+/**
+ * Whether an answer came too early to tell what became of a write: the connection ended before all of the request was
+ * sent, be it that it broke, or that the answer was whole by then (W9, W11).
+ *
+ * @param call nothing more is sent of it
+ */
 export function brokeOff(head: ResponseHead, call: Call): boolean {
-  return !endsEarly(head) && call.failure !== undefined && !call.wholeRequestSent;
+  return !endsEarly(head) && !call.wholeRequestSent;
 }
 
 /** W9, W10: the upstream has said what became of the write. */
@@ -73,10 +80,15 @@ async function answeredWrite(passage: Passage, reply: WriteReply, write: Write):
   const result = broken ? 'unknown' : resultOf(head.status);
   passage.record.outcome = result;
   const rest = restAfter(aborted, passage.parts.limits.quarantine);
-  const { body, before, knowledge } = write;
+  const { body, knowledge } = write;
+  const before = seenBefore(write);
   if (result !== 'changed') {
-    const outcome = outcomeOf(result, head.status, { before, rest, doubts: [] });
+    const outcome = outcomeOf(result, head.status, { before, unchanged: write.before, rest, doubts: [] });
     const made = result === 'unknown' ? await madeBy(passage, write, {}) : undefined;
+    if (broken && head.status < 400) {
+      call.abort();
+      return { outcome, made, answer: failure(passage, call.failure ?? tooEarly, 'unknown') };
+    }
     return { outcome, made, answer: relay(passage, head, call, writersTag(passage, head)) };
   }
   // V7: from here on the tags that were seen before are those of another content.
@@ -98,16 +110,23 @@ async function madeBy(
   return { exists: method !== 'DELETE', hash, tag, content: method === 'PUT' ? await body.hash() : undefined };
 }
 
+/** What the write came over, whoever read it. */
+function seenBefore({ before, foreign }: Write): Observation | undefined {
+  return before ?? foreign;
+}
+
 function givenTag(passage: Passage, head: ResponseHead, tag: string | undefined): GivenTag | undefined {
   if (tag === undefined || passage.resource.policy.validator.kind !== 'auto') return undefined;
   const { digest } = passage.parts.select(passage.fields, fieldLine(head.rawHeaders, 'vary'));
   return { view: viewOf(passage).view, selection: digest, tag, hash: undefined };
 }
 
+const tooEarly = new UpstreamError('connection_terminated', 'the answer was whole before the request was', true);
+
 /** W9, W11: nothing was sent, or nobody can say what became of it. */
 async function failedWrite(passage: Passage, error: Error, write: Write): Promise<Done> {
   const { parts, record } = passage;
-  const { before } = write;
+  const before = seenBefore(write);
   const isUnsent = error instanceof UpstreamError && !error.sent;
   record.outcome = isUnsent ? 'not-sent' : 'unknown';
   const aborted = error instanceof RequestBodyError && error.reason === 'aborted';

@@ -119,14 +119,15 @@ export function conditionsForWrite(
   raw: RawHeaders,
   conditions: Preconditions,
   verdict: Extract<Verdict, { kind: 'forward' }>,
+  seenTags: readonly SeenTag[],
 ): string[] {
   const { ifMatch, ifNoneMatch } = conditions;
+  const { native, hash } = verdict.observation;
   let fields = [...raw];
-  if (ifMatch.kind === 'tags' && ifMatch.tags.some(isSynthetic)) {
+  const stays = (tag: string): boolean => !isSynthetic(tag) && (tag === native || !isBarred(seenTags, tag, hash));
+  if (ifMatch.kind === 'tags' && !ifMatch.tags.every(stays)) {
     fields = withoutFields(fields, new Set(['if-match', 'if-unmodified-since']));
-    const natives = verdict.bySynthetic
-      ? [verdict.observation.native]
-      : ifMatch.tags.filter((tag) => !isSynthetic(tag));
+    const natives = verdict.bySynthetic ? [native] : ifMatch.tags.filter(stays);
     const value = natives.filter((tag) => tag !== undefined).join(', ');
     if (value !== '') fields.push('If-Match', value);
   }

@@ -3,6 +3,7 @@ import { parseHttpDate } from '../http/http-date.js';
 import { signsRequest } from '../resource/credential.js';
 import { withoutSignature } from '../resource/identity.js';
 import { isNegotiated } from '../resource/selecting.js';
+import { isBarred } from '../store/seen-tags.js';
 import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { discard } from '../upstream/represent.js';
@@ -43,6 +44,8 @@ export type Decision =
       readonly fields: readonly string[];
       /** What this request's own probe read: as true after a refusal by the upstream as it was before. */
       readonly observation: Observation | undefined;
+      /** What a probe with other credentials read: for nobody to see, but to compare tags with (V7). */
+      readonly foreign?: Observation | undefined;
     }
   | Refusal
   /** It comes again, and what is there is what it made (W12). */
@@ -178,7 +181,7 @@ function fromProbe(passage: Passage, result: ProbeResult, foreign: boolean): Dec
   }
   const verdict = judge(passage.method, passage.conditions, observation);
   const decision = conclude(passage, verdict, 'probe', foreign);
-  if (foreign) return decision;
+  if (foreign) return decision.kind === 'forward' ? { ...decision, foreign: observation } : decision;
   const bytes = representation?.bytes;
   if (decision.kind !== 'refuse') return { ...decision, observation };
   const shows = decision.name === 'precondition-failed' && bytes !== undefined;
@@ -188,11 +191,25 @@ function fromProbe(passage: Passage, result: ProbeResult, foreign: boolean): Dec
 /** W5: forwarded where the upstream can judge all of it itself; else no 412, which the client could never win. */
 function untellable(passage: Passage, reason: string): Decision {
   const { conditions, fields, resource } = passage;
-  const { bound } = viewOf(passage);
+  const { view, bound } = viewOf(passage);
   const { validator } = resource.policy;
+  if (namesBarred(passage, view)) {
+    const why = 'The entity-tag is one of the upstream that may stand for more than one content.';
+    return { kind: 'refuse', name: 'version-unknown', details: wordsOnUnknown(passage, `${why} ${reason}`, bound) };
+  }
   const native = nativesAllowed(validator) && !namedTags(conditions).some(isSynthetic);
   if (native && (!bound || validator.kind === 'upstream')) return { kind: 'forward', fields, observation: undefined };
   return { kind: 'refuse', name: 'version-unknown', details: wordsOnUnknown(passage, reason, bound) };
+}
+
+/**
+ * Whether a condition rests on a tag that no upstream can be trusted with (V7). Only where this client has seen it: what
+ * others have seen is not for it to find out.
+ */
+function namesBarred({ conditions, resource, seenTags }: Passage, view: string): boolean {
+  if (resource.policy.validator.kind !== 'auto') return false;
+  const own = seenTags.filter((seen) => seen.view === view);
+  return own.length > 0 && namedTags(conditions).some((tag) => isBarred(own, tag, undefined));
 }
 
 /** Turns a verdict on the conditions into what happens to the write (W7, W8, V8). */
@@ -215,7 +232,7 @@ function conclude(
   if (usesDate && parseHttpDate(observation.lastModified) === undefined) {
     return preconditionRequired('The resource has no Last-Modified, so If-Unmodified-Since says nothing about it.');
   }
-  const sent = conditionsForWrite(fields, conditions, verdict);
+  const sent = conditionsForWrite(fields, conditions, verdict, passage.seenTags);
   if (breaksSignature(passage, sent)) {
     const reason =
       'The signature covers a condition with a tag that only the gate knows, and that the upstream must not get.';

@@ -105,8 +105,11 @@ export function resultOf(status: number): WriteResult {
 
 /** What is known about a write when its outcome is recorded. */
 export interface WriteFacts {
-  /** What the lease holder read before the write, and after it. */
+  /** What was read before the write. */
   readonly before?: Observation | undefined;
+  /** The same, where it may be recorded after a refusal. */
+  readonly unchanged?: Observation | undefined;
+  /** What the lease holder read after it. */
   readonly after?: Observation | undefined;
   /** The upstream's own tag in the answer, where the writer was given it (W10). */
   readonly given?: GivenTag | undefined;
@@ -122,8 +125,8 @@ export interface WriteFacts {
  * @param status of the upstream's answer, which tells a refusal from what may have taken effect (V7)
  */
 export function outcomeOf(result: WriteResult, status: number, facts: WriteFacts): Outcome {
-  const { before, after, given, rest, doubts } = facts;
-  if (result === 'as-it-was') return { kind: 'asItWas', observation: before };
+  const { before, unchanged, after, given, rest, doubts } = facts;
+  if (result === 'as-it-was') return { kind: 'asItWas', observation: unchanged };
   if (result === 'unknown') return { kind: 'unknown', rest, before };
   if (result === 'changed') return { kind: 'changed', observation: after, before, given, doubts };
   return status >= 400 && status < 500 ? { kind: 'doubt' } : { kind: 'changed', before, doubts };

@@ -190,7 +190,7 @@ async function learn(passage: Passage, reading: Reading, hash: string | undefine
     receivedAt: parts.clock.now(),
   };
   const observation = observationOf(facts);
-  adviseIfBarred(passage, observation);
+  if (!isCached(head)) adviseIfBarred(passage, observation);
   // R3: a read that began while a write was on its way, or before one that has ended, must not be remembered.
   const recordable = !start.doubtful && !isCached(head) && (observation.etag !== undefined || !observation.exists);
   if (recordable && (await parts.store.observe(resource.key, start.epoch, observation))) {

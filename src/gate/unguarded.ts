@@ -23,6 +23,7 @@ export async function passUnguarded(
   const { parts, resource, record } = passage;
   const { quarantine } = parts.limits;
   const mark = await parts.store.touch([resource.key, ...resource.invalidates]);
+  passage.seenTags = (await parts.store.epoch(resource.key)).seenTags;
   const sentAt = parts.clock.now();
   const call = send(passage, fields, body);
   try {

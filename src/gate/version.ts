@@ -94,7 +94,8 @@ export function probeOptions(passage: Passage, knowledge: readonly Observation[]
   const wantsHash = namesSynthetic(passage.conditions) || validator.kind === 'body' || validator.kind === 'json';
   const wantsBytes = /(?:^|[\s,;])return\s*=\s*representation/i.test(fieldLine(passage.fields, 'prefer') ?? '');
   const reports = passage.resource.policy.mode === 'report';
-  const nativesKnown = knowledge.some((known) => known.view === view && known.native !== undefined);
+  const isGiven = passage.seenTags.some((seen) => seen.view === view && !seen.isWrittenOver);
+  const nativesKnown = isGiven || knowledge.some((known) => known.view === view && known.native !== undefined);
   return {
     replacement: undefined,
     wantsBytes,

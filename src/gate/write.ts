@@ -71,7 +71,11 @@ async function writeUnderLease(
     const decision =
       formal ?? (await decideUnmoved(passage, lease, sideEffects, repeat.made).catch(undecided(passage)));
     const isHeldBack = decision.kind === 'refuse' || decision.kind === 'relay';
-    if (decision.kind !== 'forward') ending.outcome = { kind: 'notSent', observation: observed(decision) };
+    // What was read while somebody wrote without a lease was judged by tags of before (V7).
+    const hasMoved = parts.store.movedSince(lease.token, lease.since) === true;
+    if (decision.kind !== 'forward' && !hasMoved) {
+      ending.outcome = { kind: 'notSent', observation: observed(decision) };
+    }
     if (decision.kind === 'forward' || decision.kind === 'applied') repeat.forget();
     if (decision.kind === 'applied') return repeat.answered(alreadyApplied(passage, decision), repeat.made);
     if (isHeldBack && passage.resource.policy.mode !== 'report') return refused(passage, decision);
@@ -101,8 +105,9 @@ async function sendOn(
 ): Promise<Done> {
   const before = observed(decision);
   const fields = decision.kind === 'forward' ? decision.fields : withoutSynthetic(passage.fields, passage.conditions);
-  ending.outcome = { kind: 'unknown', rest: passage.parts.limits.quarantine, before };
-  const done = await carryOut(passage, { fields, body, before, knowledge });
+  const foreign = decision.kind === 'forward' ? decision.foreign : undefined;
+  ending.outcome = { kind: 'unknown', rest: passage.parts.limits.quarantine, before: before ?? foreign };
+  const done = await carryOut(passage, { fields, body, before, foreign, knowledge });
   ending.outcome = done.outcome;
   return done;
 }

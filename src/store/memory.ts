@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../http/clock.js';
 import { type Lease, LeaseQueue } from './leases.js';
-import { afterAnswer, afterRead, afterRest, afterWrite, nothingSeen, type SeenTag } from './seen-tags.js';
+import { afterAnswer, afterDoubt, afterRead, afterRest, afterWrite, nothingSeen, type SeenTag } from './seen-tags.js';
 import type {
   Acquired,
   AcquireRequest,
@@ -21,7 +21,7 @@ interface Held {
   readonly keys: readonly string[];
   /** The key that epoch, knowledge and observation belong to. */
   readonly first: string;
-  /** What was known of the keys when their epochs moved for a mark. */
+  /** What was known of the keys when the lease was given, or when their epochs moved for a mark. */
   readonly known: ReadonlyMap<string, readonly Observation[]>;
   readonly lease: Lease | undefined;
   /** When the lease was given. */
@@ -96,7 +96,7 @@ class MemoryStore implements Store {
     const known = new Map<string, readonly Observation[]>();
     for (const key of token.keys) {
       this.#marks.set(key, (this.#marks.get(key) ?? 0) + 1);
-      known.set(key, this.#versions.read(key).views);
+      known.set(key, this.#views(key));
     }
     this.#move(token.keys);
     this.#held.set(token, { keys: token.keys, first, known, lease: undefined, since: this.#clock.now() });
@@ -126,7 +126,9 @@ class MemoryStore implements Store {
   #acquired(lease: Lease, first: string): Acquired {
     const token: Token = { keys: lease.keys };
     const since = this.#clock.now();
-    this.#held.set(token, { keys: lease.keys, first, known: new Map(), lease, since });
+    // While the write is on its way, reads of other resources may push them out.
+    const known = new Map(lease.keys.map((key) => [key, this.#views(key)]));
+    this.#held.set(token, { keys: lease.keys, first, known, lease, since });
     const { epoch, views } = this.#versions.read(first);
     return { kind: 'acquired', token, since, epoch, knowledge: views, seenTags: this.#seen(first) };
   }
@@ -176,6 +178,8 @@ class MemoryStore implements Store {
 
   #move(keys: readonly string[]): void {
     for (const key of keys) {
+      const views = this.#views(key);
+      if (views.length > 0) this.#see(key, (seen) => afterDoubt(seen, views));
       this.#versions.move(key);
       if (this.#leases.isHeld(key)) this.#movedAt.set(key, this.#clock.now());
     }

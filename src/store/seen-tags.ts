@@ -47,7 +47,12 @@ export function afterWrite(seen: readonly SeenTag[], observations: readonly Obse
     hash: known.isWrittenOver ? undefined : known.hash,
     isWrittenOver: true,
   }));
-  return tagsIn(observations).reduce(added, overwritten);
+  return tagsIn(observations, true).reduce(added, overwritten);
+}
+
+/** The same where what was known is given up without a write: who was given those tags still has them. */
+export function afterDoubt(seen: readonly SeenTag[], observations: readonly Observation[]): readonly SeenTag[] {
+  return tagsIn(observations, false).reduce(added, seen);
 }
 
 /** The same where a write that was on record already may have taken effect only now (W11). */
@@ -56,7 +61,7 @@ export function afterRest(seen: readonly SeenTag[]): readonly SeenTag[] {
 }
 
 /** The tags in observations of one epoch. One without a hash saw what another one with the same tag had hashed. */
-function tagsIn(observations: readonly Observation[]): readonly SeenTag[] {
+function tagsIn(observations: readonly Observation[], isWrittenOver: boolean): readonly SeenTag[] {
   const tags: SeenTag[] = [];
   for (const observation of observations) {
     const tag = strongTag(observation.upstreamTag);
@@ -64,7 +69,7 @@ function tagsIn(observations: readonly Observation[]): readonly SeenTag[] {
     const place = placeOf(observation);
     const same = tags.findIndex((known) => known.tag === tag && isSamePlace(known, place));
     const hash = observation.hash ?? tags[same]?.hash;
-    tags.splice(same < 0 ? tags.length : same, 1, { ...place, tag, hash, isWrittenOver: true });
+    tags.splice(same < 0 ? tags.length : same, 1, { ...place, tag, hash, isWrittenOver });
   }
   return tags;
 }
@@ -72,14 +77,16 @@ function tagsIn(observations: readonly Observation[]): readonly SeenTag[] {
 /**
  * The same after a read that may be recorded (R3). The same tag for equal content ends what was held against it. Another
  * tag in a place that was written over shows that the upstream's tags follow its contents: that ends what was held
- * against all of them, also those of other readers, whose representations the writes may not have changed.
+ * against those of the same selection, also other readers', whose representations the writes may not have changed.
  */
 export function afterRead(seen: readonly SeenTag[], observation: Observation): readonly SeenTag[] {
   const tag = strongTag(observation.upstreamTag);
   if (tag === undefined || seen.length === 0) return seen;
   const here = seen.filter((known) => isSamePlace(known, placeOf(observation)));
   const others = seen.filter((known) => !here.includes(known));
-  if (here.some((known) => known.isWrittenOver && known.tag !== tag)) return others.filter((it) => !it.isWrittenOver);
+  if (here.some((known) => known.isWrittenOver && known.tag !== tag)) {
+    return others.filter((other) => !other.isWrittenOver || other.selection !== observation.selecting.digest);
+  }
   return isBarred(seen, tag, observation.hash) ? [...others, ...here.filter((known) => known.tag === tag)] : others;
 }
 
@@ -90,13 +97,25 @@ export function afterAnswer(seen: readonly SeenTag[], given: Omit<SeenTag, 'isWr
 
 function added(seen: readonly SeenTag[], next: SeenTag): readonly SeenTag[] {
   const same = seen.find((known) => known.tag === next.tag && isSamePlace(known, next));
-  if (same === undefined) return [...seen, next].slice(-tagsPerResource);
+  if (same === undefined) return seen.length < tagsPerResource ? [...seen, next] : [...withoutOne(seen), next];
   const merged = {
     ...next,
     hash: same.hash === next.hash ? next.hash : undefined,
     isWrittenOver: same.isWrittenOver || next.isWrittenOver,
   };
   return [...seen.filter((known) => known !== same), merged];
+}
+
+/** Room for one more: it is the same tag at many readers that fills the list, and one of them is as good as all. */
+function withoutOne(seen: readonly SeenTag[]): readonly SeenTag[] {
+  const spare = seen.findIndex((known) => seen.some((other) => other !== known && says(other, known)));
+  return seen.filter((_, index) => index !== Math.max(spare, 0));
+}
+
+/** Whether one tag bars all that the other one bars. */
+function says(one: SeenTag, other: SeenTag): boolean {
+  const isAsStrict = one.hash === undefined || one.hash === other.hash;
+  return one.tag === other.tag && (one.isWrittenOver || !other.isWrittenOver) && isAsStrict;
 }
 
 function placeOf({ view, selecting, hash }: Observation): Pick<SeenTag, 'view' | 'selection' | 'hash'> {
