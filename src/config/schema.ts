@@ -97,7 +97,7 @@ const limits = section({
   minBodyRate: option(
     size(),
     '16kb',
-    'What longer request bodies must bring per second after their first 30 s; slower ones get 408.',
+    'What longer request bodies must bring per second, over each 30 s; slower ones get 408.',
   ),
   connectTimeout: option(duration({ min: 1 }), '5s', 'How long a connection to the upstream may take.'),
   upstreamTimeout: option(

@@ -41,6 +41,15 @@ const kinds: Readonly<Record<ProblemName, { status: number; title: string; error
   'internal-error': { status: 500, title: 'Internal error', error: 'proxy_internal_error' },
 };
 
+/** A page of the gate's own is what it says it is, loads nothing and runs nothing. */
+const ofPages = [
+  ...['X-Content-Type-Options', 'nosniff'],
+  ...['Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'"],
+];
+
+/** What a client sent comes back up to this length, in characters: clients and proxies do not read heads without end. */
+const longestReflection = 1024;
+
 /** What a problem says beyond its name. */
 export interface ProblemDetails {
   readonly detail: string;
@@ -81,14 +90,19 @@ export function problemAnswer(name: ProblemName, details: ProblemDetails, contex
   const { status, title, error } = kinds[name];
   const current = currentMember(details.current);
   const [field] = details.condition?.split(':') ?? [];
+  const detail = shortened(details.detail);
   const problem: Problem = {
     type: `urn:problem-type:ifmatch:${name}`,
     title,
     status,
-    detail: details.detail,
-    instance: context.path,
+    detail,
+    // Cut off it would be the URL of something else.
+    ...(context.path.length <= longestReflection && { instance: context.path }),
     ...(field !== undefined && field !== 'none' && { precondition: field }),
-    ...(details.received !== undefined && details.received.length > 0 && { received: details.received.slice(0, 16) }),
+    ...(details.received !== undefined &&
+      details.received.length > 0 && {
+        received: details.received.slice(0, 16).map(shortened),
+      }),
     ...(current !== undefined && { current }),
     ...(details.decidedBy !== undefined && { decidedBy: details.decidedBy }),
     ...(details.outcome !== undefined && { outcome: details.outcome }),
@@ -98,12 +112,17 @@ export function problemAnswer(name: ProblemName, details: ProblemDetails, contex
   const { contentType, body } = renderProblem(problem, context.accept);
   const rawHeaders = [
     ...['Content-Type', contentType, 'Content-Length', String(Buffer.byteLength(body)), 'Cache-Control', 'no-store'],
-    ...['Proxy-Status', proxyStatus(details.error ?? error, details.detail)],
+    ...['Proxy-Status', proxyStatus(details.error ?? error, detail)],
+    ...(contentType.startsWith('text/html') ? ofPages : []),
     ...validatorFields(status, details.current),
     ...(details.retryAfter === undefined ? [] : ['Retry-After', String(details.retryAfter)]),
     ...(details.cors ?? []),
   ];
   return { status, statusText: undefined, rawHeaders, body, close: details.close ?? false };
+}
+
+function shortened(text: string): string {
+  return text.length <= longestReflection ? text : `${text.slice(0, longestReflection)}…`;
 }
 
 /** A2: the current validators travel with a 412, so that a client can see them without reading the problem. */

@@ -206,7 +206,7 @@ export function issuedFor(
   const { ifMatch } = conditions;
   if (ifMatch.kind !== 'tags') return undefined;
   return knowledge.find((known) => {
-    if (known.view !== needs.view || needs.selectsSame(known)) return false;
+    if (known.view !== needs.view || known.selecting.isCut === true || needs.selectsSame(known)) return false;
     const current = asCurrent(known);
     return ifMatch.tags.some((tag) => current.strongMatch(tag));
   });

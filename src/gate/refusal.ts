@@ -41,7 +41,8 @@ export function alreadyApplied(
   return { status: 204, statusText: undefined, rawHeaders: parts.inbound(rawHeaders), body: undefined, close };
 }
 
-const ofTheProblem = new Set(['content-type', 'content-length']);
+/** What describes the problem itself, and how browsers are to treat its page. */
+const ofTheProblem = new Set(['content-type', 'content-length', 'x-content-type-options', 'content-security-policy']);
 
 /** A2: `Prefer: return=representation` on a 412 (RFC 8144 3.2) gives what the client has to merge with. */
 function withRepresentation(

@@ -14,7 +14,8 @@ export const safeMethods: ReadonlySet<string> = new Set([
   ...['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY'],
 ]);
 
-const gateOwned = new Set(['x-request-id']);
+/** What only the gate says (A3, W14). */
+const gateOwned = new Set(['x-request-id', 'ifmatch-report']);
 
 /** Fields that describe a body or only make sense with one; a 304 carries none of them (RFC 9110 15.4.5). */
 const ofTheBody = new Set([

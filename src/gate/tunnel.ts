@@ -4,7 +4,8 @@ import type { Answer } from './exchange.js';
 import { type Passage, refuse } from './passage.js';
 import { relay, upstreamProblem } from './relay.js';
 
-const requestId = new Set(['x-request-id']);
+/** A3, W14: what only the gate says. RFC 9110 8.6, RFC 9112 6.1: a 1xx has no framing. */
+const notOf101 = new Set(['x-request-id', 'ifmatch-report', 'content-length', 'transfer-encoding']);
 
 /**
  * A GET that asks for another protocol (RFC 9110 7.8): if the upstream agrees, its answer comes with its connection,
@@ -31,8 +32,8 @@ export async function tunnel(passage: Passage, protocols: string): Promise<Answe
     const tag = policy.guard === 'off' ? 'keep' : { etag: undefined };
     if (reply.kind === 'answered') return relay(passage, head, reply.body, tag);
     record.status = head.status;
-    // A3 is all that changes of a 101: what it says of the connection holds for both of them.
-    const rawHeaders = withoutFields(head.rawHeaders, requestId);
+    // All else of a 101 stays: what it says of the connection holds for both of them.
+    const rawHeaders = withoutFields(head.rawHeaders, notOf101);
     return { status: head.status, statusText: head.statusText, rawHeaders, body: undefined, tunnel: reply.socket };
   } catch (error) {
     if (!(error instanceof UpstreamError)) throw error;

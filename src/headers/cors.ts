@@ -9,6 +9,10 @@ const conditionalFields: readonly string[] = [
 ];
 /** What a script needs to read of an answer that the gate makes itself (A2, A3, W3). */
 const gateFields = 'ETag, Retry-After, Proxy-Status, X-Request-Id';
+/** Longer origins, and longer permissions, are not remembered, in characters: a host name has 253 at most. */
+const longestOrigin = 512;
+const longestFields = 1024;
+
 const remembered: ReadonlySet<string> = new Set([
   'access-control-allow-origin',
   'access-control-allow-credentials',
@@ -49,7 +53,8 @@ export function allowConditional(raw: RawHeaders): string[] {
  * Remembers Access-Control-Allow-Origin, Access-Control-Allow-Credentials and Vary as last seen for a route and an
  * Origin, so that a script may read the gate's own answers exactly where it may read the upstream's (R6).
  *
- * @param max pairs of route and Origin that are remembered; the least recently used go first
+ * @param max pairs of route and Origin that are remembered; the least recently used go first. Origins that no browser
+ *   sends, because no host has such a long name, are not
  */
 export function createCorsMemory(max: number): CorsMemory {
   const known = new Map<string, readonly string[]>();
@@ -59,13 +64,15 @@ export function createCorsMemory(max: number): CorsMemory {
   };
   return {
     learn(route, origin, responseRaw) {
-      if (origin === undefined) return;
+      if (origin === undefined || origin.length > longestOrigin) return;
       const key = keyOf(route, origin);
-      if (firstValue(responseRaw, 'access-control-allow-origin') === undefined) {
+      const fields = rememberedFields(responseRaw);
+      const isKept = fields.reduce((sum, text) => sum + text.length, 0) <= longestFields;
+      if (!isKept || firstValue(responseRaw, 'access-control-allow-origin') === undefined) {
         known.delete(key);
         return;
       }
-      refresh(key, rememberedFields(responseRaw));
+      refresh(key, fields);
       const [oldest] = known.keys();
       if (known.size > max && oldest !== undefined) known.delete(oldest);
     },

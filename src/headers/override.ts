@@ -7,7 +7,10 @@ export type Override =
   | { readonly kind: 'conflict'; readonly methods: string[] };
 
 const names: readonly string[] = ['x-http-method-override', 'x-method-override', 'x-http-method'];
-const parameters: readonly string[] = ['_method', '_METHOD'];
+/** Names of the query parameter; PHP makes the first of `.method`, and drops spaces before either. */
+const parameterNames: ReadonlySet<string> = new Set(['_method', '_METHOD', '.method', '.METHOD']);
+/** The same behind a space. */
+const spacedNames: ReadonlySet<string> = new Set(['method', 'METHOD']);
 
 /**
  * All spellings of the override fields, in lower case. Gateways that hand fields on as variables (CGI, WSGI) take every
@@ -46,14 +49,51 @@ export function methodOverride(raw: RawHeaders, query: string | undefined): Over
  * @returns the other parameters as they were written; undefined where none are left
  */
 export function withoutMethodParameter(query: string | undefined): string | undefined {
-  const kept = query?.split('&').filter((parameter) => parameterValues(parameter).length === 0) ?? [];
-  return kept.length === 0 ? undefined : kept.join('&');
+  if (query === undefined) return undefined;
+  const parts = query.split(separators);
+  const kept: string[] = [];
+  for (let index = 0; index < parts.length; index += 2) {
+    const parameter = parts[index] ?? '';
+    if (isMethodParameter(parameter)) continue;
+    kept.push(kept.length === 0 ? parameter : `${parts[index - 1]}${parameter}`);
+  }
+  return kept.length === 0 ? undefined : kept.join('');
 }
 
+/** Old and lenient servers take `;` for a separator too; kept by `split`, because others do not. */
+const separators = /([&;])/;
+
+/** What a query without it cannot name the parameter with: most of them. */
+const suspicious = /method|%/i;
+
 function parameterValues(query: string | undefined): string[] {
-  if (query === undefined || query === '') return [];
-  const search = new URLSearchParams(query);
-  return parameters.flatMap((name) => search.getAll(name));
+  if (query === undefined || !suspicious.test(query)) return [];
+  const values: string[] = [];
+  const parts = query.split(separators);
+  for (let index = 0; index < parts.length; index += 2) {
+    const parameter = parts[index] ?? '';
+    const equals = parameter.indexOf('=');
+    if (equals !== -1 && isMethodParameter(parameter)) values.push(decoded(parameter.slice(equals + 1)));
+  }
+  return values;
+}
+
+/** Whether some backend may take a parameter for the override, by what it makes of its name. */
+function isMethodParameter(parameter: string): boolean {
+  const equals = parameter.indexOf('=');
+  const written = equals === -1 ? parameter : parameter.slice(0, equals);
+  if (!suspicious.test(written)) return false;
+  // PHP ends a name at NUL.
+  const [name = ''] = decoded(written).split('\0', 1);
+  const bare = name.trimStart();
+  return parameterNames.has(bare) || (bare !== name && spacedNames.has(bare));
+}
+
+const triplets = /%([0-9a-f]{2})/gi;
+
+function decoded(text: string): string {
+  const spaced = text.replaceAll('+', ' ');
+  return spaced.replace(triplets, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)));
 }
 
 function spellings(name: string): string[] {

@@ -50,6 +50,13 @@ const protectedFields: ReadonlySet<string> = new Set([
   'x-request-id',
 ]);
 
+/** Fields that make sense before a body only (RFC 9110 6.5.1). `endToEnd` drops those of the connection besides. */
+const neverTrailers: ReadonlySet<string> = new Set([
+  ...['content-length', 'content-type', 'content-encoding', 'content-range', 'host', 'trailer'],
+  ...['etag', 'last-modified', 'age', 'cache-control', 'date', 'expires', 'location', 'pragma', 'retry-after', 'vary'],
+  ...['proxy-authenticate', 'set-cookie', 'www-authenticate', 'x-request-id', 'ifmatch-report'],
+]);
+
 /** Families of protected fields, by how their names begin. */
 const protectedPrefixes: readonly string[] = ['accept', 'access-control-', 'content-', 'if-', 'x-forwarded-'];
 
@@ -136,6 +143,16 @@ export function endToEnd(raw: RawHeaders, direction: 'request' | 'response'): st
     }
   }
   return withoutFields(raw, dropped);
+}
+
+/**
+ * The trailers of an answer that are passed on: those whose definition could allow that (RFC 9110 6.5.1), and none that
+ * would say something else about framing, connection, content or version than the head has said.
+ *
+ * @param raw flat list of trailers as they came
+ */
+export function passableTrailers(raw: RawHeaders): RawHeaders {
+  return raw.length === 0 ? raw : withoutFields(endToEnd(raw, 'request'), neverTrailers);
 }
 
 /**

@@ -13,7 +13,7 @@ export interface Unreadable {
   /** Handles Node's `clientError`. */
   refuse(error: NodeJS.ErrnoException, socket: Socket): void;
   /** Handles Node's `checkExpectation`: any Expect but 100-continue (RFC 9110 10.1.1). */
-  refuseExpectation(request: IncomingMessage, response: ServerResponse): void;
+  refuseExpectation(request: IncomingMessage, response: ServerResponse): Promise<void>;
 }
 
 /** How long what a refused client still sends is read and thrown away, in milliseconds. */
@@ -56,8 +56,11 @@ export function createUnreadable(clock: Clock, turns: Turns, decided: (record: D
       linger(socket, clock);
       decided(record);
     },
-    refuseExpectation(request, response) {
-      const { method = '', url = '', rawHeaders } = request;
+    async refuseExpectation(request, response) {
+      const { method = '', url = '', rawHeaders, socket } = request;
+      await turns.enter(request, response);
+      if (turns.isOver(socket)) return;
+      turns.end(socket);
       const asked = { requestId: requestIdOf(rawHeaders), method, requestTarget: url, clientAddress: undefined };
       const { answer, record } = refusalOf('expectation-failed', asked);
       deliver(answer, request, response, { closes: true, clock, stalledAfter: lingering, done: () => decided(record) });

@@ -12,6 +12,9 @@ const lingering = 30_000;
 /** Trailers end a chunked body alone (RFC 9110 6.5.1): Node refuses to announce them where there is none. */
 const ofChunkedBodies = new Set(['trailer']);
 
+/** RFC 9110 8.6: some clients would wait for so much of a body that a 204 never has. */
+const neverOfNoContent = new Set([...ofChunkedBodies, 'content-length']);
+
 const plain = /^[\t\x20-\x7e]*$/;
 
 /** How the answer to a write runs out where its client is gone (W15): so long, in milliseconds, then it is given up. */
@@ -49,12 +52,12 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
     return;
   }
   response.once('close', over);
-  const rawHeaders =
-    closes || answer.close === true ? [...answer.rawHeaders, 'Connection', 'close'] : answer.rawHeaders;
+  const rawHeaders = closes ? [...answer.rawHeaders, 'Connection', 'close'] : answer.rawHeaders;
   const hasNone = hasNoBody(request.method, answer.status);
   const isChunked = !hasNone && request.httpVersion !== '1.0' && !hasField(rawHeaders, 'content-length');
+  const unfit = answer.status === 204 ? neverOfNoContent : ofChunkedBodies;
   try {
-    writeHead(response, answer, isChunked ? rawHeaders : withoutFields(rawHeaders, ofChunkedBodies));
+    writeHead(response, answer, isChunked ? rawHeaders : withoutFields(rawHeaders, unfit));
   } catch {
     // Node does not write what its own parser would not read; nobody must wait for it.
     if (isStream(body)) body.abort();

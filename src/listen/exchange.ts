@@ -7,8 +7,8 @@ import { endToEnd, fieldValues, firstValue, withoutFields } from '../http/fields
 /** An inbound X-Request-Id that is kept (A3): nothing in it can do harm in a log, a page or a field. */
 const harmlessId = /^[\w.:=+/@-]{1,128}$/;
 
-/** A3: the request's id is on its answer, and only there. */
-const gateOwned = new Set(['x-request-id']);
+/** A3: the request's id is on its answer, and only there. RFC 9110 8.6: a 1xx has no length. */
+const notOfInformational = new Set(['x-request-id', 'ifmatch-report', 'content-length']);
 
 /** What the web framework knows of a request beyond Node's own objects. */
 export interface RequestFacts {
@@ -84,7 +84,7 @@ export class ServerExchange implements Exchange {
     const { socket, headersSent } = this.#response;
     if (this.httpVersion === '1.0' || headersSent || this.#gone || socket === null || socket.writableNeedDrain) return;
     const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`];
-    const fields = withoutFields(endToEnd(rawHeaders, 'response'), gateOwned);
+    const fields = withoutFields(endToEnd(rawHeaders, 'response'), notOfInformational);
     for (let index = 0; index + 1 < fields.length; index += 2) lines.push(`${fields[index]}: ${fields[index + 1]}`);
     socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
   };

@@ -5,6 +5,7 @@ import type { Gate } from '../gate/gate.js';
 import type { DecisionRecord } from '../gate/outcome.js';
 import { addressText, type ListenAddress, listenOptions } from '../http/address.js';
 import type { Clock } from '../http/clock.js';
+import { fieldLine, listMembers } from '../http/fields.js';
 import { createUnreadable, type Unreadable } from './client-error.js';
 import { deliver } from './deliver.js';
 import { ServerExchange } from './exchange.js';
@@ -62,7 +63,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     if (!upgrades.admits(raw)) return;
     const turn = turns.enter(raw, reply.raw);
     if (turn !== undefined) await turn;
-    if (raw.socket.destroyed) return;
+    if (turns.isOver(raw.socket)) return;
     const facts = {
       requestTarget: (raw as IncomingMessage & { originalUrl?: string }).originalUrl ?? '',
       remoteAddress: raw.socket.remoteAddress ?? '',
@@ -75,7 +76,8 @@ export async function createListener(options: ListenerOptions): Promise<Listener
       upgrades.join(answer, reply.raw, answer.tunnel);
       return done();
     }
-    const closes = options.isDraining() || upgrades.isLast(raw);
+    const closes = options.isDraining() || upgrades.isLast(raw) || answer?.close === true;
+    if (closes) turns.end(raw.socket);
     const stalledAfter = options.idleTimeout;
     if (answer !== undefined) return deliver(answer, raw, reply.raw, { closes, clock, stalledAfter, done });
     raw.socket.destroy();
@@ -92,6 +94,8 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   await app.ready();
   // W13: the decision comes before `100 (Continue)`.
   app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    // Node looks for this word anywhere in the field.
+    if (!expectsContinueAlone(request.rawHeaders)) return unreadable.refuseExpectation(request, response);
     waiting.add(request);
     app.routing(request, response);
   });
@@ -111,6 +115,12 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     },
     close: () => app.close(),
   };
+}
+
+/** RFC 9110 10.1.1: a list, of which nothing else is known. */
+function expectsContinueAlone(rawHeaders: readonly string[]): boolean {
+  const members = listMembers(fieldLine(rawHeaders, 'expect') ?? '');
+  return members.every((member) => member.toLowerCase() === '100-continue');
 }
 
 function createApp(options: ListenerOptions, unreadable: Unreadable): FastifyInstance {

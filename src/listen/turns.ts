@@ -21,6 +21,13 @@ export interface Turns {
    * @returns what to wait for; undefined where it is the request's turn already
    */
   enter(request: IncomingMessage, response: ServerResponse): Promise<void> | undefined;
+  /**
+   * Ends a connection: it is about to be answered in a way that closes it, and nobody would hear of what comes behind
+   * (RFC 9112 9.6).
+   */
+  end(socket: Socket): void;
+  /** Whether a request must not be carried out any more: its connection is lost or was ended before its turn. */
+  isOver(socket: Socket): boolean;
   /** What is unanswered on a connection, the oldest first. */
   open(socket: Socket): readonly OpenRequest[];
 }
@@ -30,6 +37,7 @@ const safe = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** Makes the order of requests on each connection. */
 export function createTurns(): Turns {
   const bySocket = new WeakMap<Socket, Entry[]>();
+  const ended = new WeakSet<Socket>();
 
   function follow(socket: Socket): Entry[] {
     const entries: Entry[] = [];
@@ -52,6 +60,8 @@ export function createTurns(): Turns {
       });
       return before.length === 0 ? undefined : allDone(before);
     },
+    end: (socket) => void ended.add(socket),
+    isOver: (socket) => socket.destroyed || ended.has(socket),
     open: (socket) => bySocket.get(socket) ?? [],
   };
 }

@@ -1,3 +1,4 @@
+import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DecisionRecord } from '../gate/outcome.js';
 import type { StoreStats } from '../store/store.js';
@@ -16,6 +17,8 @@ export interface MetricsOptions {
 }
 
 const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+const knownMethods: ReadonlySet<string> = new Set(METHODS);
 
 /** Makes the counters, each with a registry of its own, so that several gates can live in one process. */
 export function createMetrics(options: MetricsOptions): Metrics {
@@ -81,7 +84,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
 
   return {
     record(record) {
-      const { route, method, decision, condition } = record;
+      const { route, decision, condition } = record;
+      // A method override (I4) can be any text: as a label each would be a time series for ever.
+      const method = knownMethods.has(record.method) ? record.method : 'other';
       if (record.kind !== 'passed' || decision !== 'forwarded') decisions.inc({ route, method, decision, condition });
       if (record.probes > 0) probes.inc(record.probes);
       if (record.kind === 'write') writes.inc({ route, conditional: condition === 'none' ? 'no' : 'yes' });

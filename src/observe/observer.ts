@@ -38,17 +38,33 @@ function isLogged({ kind, decision }: DecisionRecord, access: AccessLog): boolea
   return kind === 'write' || kind === 'made' || decision !== 'forwarded';
 }
 
+/** Longest text in a line that a client may have sent, in characters: 16 tags of 60 kB each fit into one head. */
+const longestText = 1024;
+
+/** C1 control characters, which JSON leaves as they are, and terminals obey (ISO 6429). */
+const controls = /[\u0080-\u009f]/g;
+
 /** O3's fields; absent ones are left out. Times in milliseconds with microseconds. */
 function lineOf(record: DecisionRecord): Record<string, unknown> {
   const { leaseWait, upstream, total, probes, ...rest } = record;
   return {
     ...rest,
-    received: record.received.length === 0 ? undefined : record.received.slice(0, 16),
+    method: asText(record.method),
+    path: asText(record.path),
+    client: asText(record.client),
+    current: asText(record.current),
+    received: record.received.length === 0 ? undefined : record.received.slice(0, 16).map(asText),
     probes: probes === 0 ? undefined : probes,
     leaseWaitMs: rounded(leaseWait),
     upstreamMs: rounded(upstream),
     totalMs: rounded(total),
   };
+}
+
+function asText<T extends string | undefined>(text: T): T | string {
+  if (text === undefined) return text;
+  const short = text.length <= longestText ? text : `${text.slice(0, longestText)}…`;
+  return short.replace(controls, (character) => `\\x${character.charCodeAt(0).toString(16)}`);
 }
 
 function rounded(ms: number | undefined): number | undefined {

@@ -42,6 +42,8 @@ const harmlessPrefixes: readonly string[] = [
 
 /** Hosts whose identity without credentials is remembered; it is the only one that is. */
 const rememberedHosts = 1000;
+/** What is remembered of them must not grow with what clients send. In characters. */
+const longestHost = 512;
 /** 22 characters of base64url are 132 bits. */
 const idLength = 22;
 
@@ -70,7 +72,7 @@ export function createIdentifier(
       if (remembered !== undefined) return remembered;
       if (anonymous.size >= rememberedHosts) anonymous.clear();
       const identity = { id: digest([name]), bound: false };
-      anonymous.set(name, identity);
+      if (name.length <= longestHost) anonymous.set(name, identity);
       return identity;
     }
     const signer = bound === undefined ? ['', ''] : [bound.scheme, bound.keyId];

@@ -1,4 +1,5 @@
-import { decodeOctets, encodeComponent, encodePath, normalEncoding } from './percent.js';
+import { hash } from 'node:crypto';
+import { copied, decodeOctets, encodeComponent, encodePath, normalEncoding } from './percent.js';
 import { type Target, withoutParams } from './target.js';
 
 /** Which spellings are different resources (configuration key `identity`); false folds them into one key (I1). */
@@ -13,6 +14,11 @@ export interface IdentityOptions {
 
 /** Which query parameters identify the resource: none, all, or the named ones (I1). */
 export type QueryPolicy = 'ignore' | 'include' | readonly string[];
+
+/** A longer key ends in a hash: what is kept of a resource must not grow with its URL. In characters. */
+const longestKey = 256;
+/** How much of such a key stays as it is, for people. */
+const readablePart = 192;
 
 /** Paths that no option changes: most of them, on a way that every request goes twice. */
 const settled = /^(?:\/[a-z0-9_~-]+)+$/;
@@ -49,12 +55,15 @@ export function foldPath(path: string, options: IdentityOptions): string {
  * @param target a target that `parseTarget` let pass
  * @param query the route's `query`
  * @param host host and port that the request is for: of the target in absolute-form, else the Host field
- * @returns ASCII without spaces; `[host]/path[?name=value&…]`
+ * @returns ASCII without spaces; `[host]/path[?name=value&…]`, and of what would be longer than 256 characters the
+ *   beginning, `#`, which no other key has in it, and the hash of all
  */
 export function resourceKey(target: Target, query: QueryPolicy, options: IdentityOptions, host: string): string {
   const path = foldPath(target.path, options);
   const parameters = query === 'ignore' || target.query === undefined ? '' : foldQuery(target.query, query, options);
-  return `${options.host ? foldHost(host) : ''}${path}${parameters === '' ? '' : `?${parameters}`}`;
+  const key = `${options.host ? foldHost(host) : ''}${path}${parameters === '' ? '' : `?${parameters}`}`;
+  if (key.length > longestKey) return `${copied(key.slice(0, readablePart))}#${hash('sha256', key, 'base64url')}`;
+  return target.raw.length > longestKey ? copied(key) : key;
 }
 
 /**

@@ -6,6 +6,9 @@ import type { Selecting } from '../http/selecting.js';
 const negotiated: readonly string[] = ['accept', 'accept-charset', 'accept-encoding', 'accept-language'];
 const negotiatedSet: ReadonlySet<string> = new Set(negotiated);
 
+/** Names and values of these fields that are kept with each observation, in characters: far more than browsers send. */
+const longestKept = 1024;
+
 /** Whether a field, named in lower case, is one of those. */
 export function isNegotiated(name: string): boolean {
   return negotiatedSet.has(name);
@@ -18,11 +21,12 @@ const digestLength = 22;
  *
  * @param raw fields of the request
  * @param vary Vary of the answer, its lines joined; undefined where it has none
- * @returns the negotiation fields, and a digest that is equal for two requests exactly when these four fields and all
- *   that Vary names have the same values; with `Vary: *` it equals no other (RFC 9110 12.5.5)
+ * @returns the negotiation fields, where they are not longer than 1024 characters in all, and a digest that is equal for
+ *   two requests exactly when these four fields and all that Vary names have the same values, however long; with
+ *   `Vary: *` it equals no other (RFC 9110 12.5.5)
  */
 export function selectingOf(raw: RawHeaders, vary: string | undefined): Selecting {
-  return Object.freeze({ fields: negotiatedFields(raw), digest: digestOf(raw, varyNames(vary)) });
+  return selectingWith(raw, digestOf(raw, varyNames(vary)));
 }
 
 /**
@@ -49,7 +53,7 @@ export function createSelector(max: number): (raw: RawHeaders, vary: string | un
     const digest = digestOf(raw, names);
     const remembered = known.get(digest);
     if (remembered !== undefined) return remembered;
-    const selecting: Selecting = Object.freeze({ fields: negotiatedFields(raw), digest });
+    const selecting = selectingWith(raw, digest);
     if (names === '*') return selecting;
     const [oldest] = known.keys();
     if (known.size >= max && oldest !== undefined) known.delete(oldest);
@@ -57,6 +61,14 @@ export function createSelector(max: number): (raw: RawHeaders, vary: string | un
     return selecting;
   };
 }
+
+function selectingWith(raw: RawHeaders, digest: string): Selecting {
+  const fields = negotiatedFields(raw);
+  const length = fields.reduce((sum, text) => sum + text.length, 0);
+  return Object.freeze(length > longestKept ? { fields: noFields, isCut: true, digest } : { fields, digest });
+}
+
+const noFields: readonly string[] = Object.freeze([]);
 
 function negotiatedFields(raw: RawHeaders): readonly string[] {
   const fields: string[] = [];

@@ -1,3 +1,5 @@
+import { copied } from './percent.js';
+
 /** A request-target that every parser reads the same way (I6). */
 export interface Target {
   /** Path and query exactly as the client wrote them, in origin-form: what is forwarded (I3). */
@@ -61,7 +63,8 @@ function absoluteForm(requestTarget: string): TargetResult {
   if (authority.includes('@')) return refused('The request-target carries user information before its host.');
   if (!isAuthority(authority)) return refused('The request-target names no valid host.');
   const pathAndQuery = end === -1 ? '' : rest.slice(end);
-  return originForm(pathAndQuery.startsWith('/') ? pathAndQuery : `/${pathAndQuery}`, authority);
+  // What is kept of one part must not keep the other.
+  return originForm(copied(pathAndQuery.startsWith('/') ? pathAndQuery : `/${pathAndQuery}`), copied(authority));
 }
 
 function refusedCharacter(text: string): string | undefined {
@@ -84,6 +87,9 @@ function refusedCharacter(text: string): string | undefined {
 function ambiguity(path: string): string | undefined {
   if (encodedBreak.test(path)) return 'The path contains an encoded NUL, CR or LF.';
   const plain = path.replace(/%2e/gi, '.').replace(/%3b/gi, ';');
+  if (slashInParameters.test(plain)) {
+    return 'The path has an encoded slash in ";" parameters, which some servers take away before they decode it.';
+  }
   if (!plain.includes('..') && !plain.includes('.;')) return undefined;
   const resolved = new Set<string>();
   for (const reading of readings(plain)) {
@@ -100,6 +106,9 @@ function ambiguity(path: string): string | undefined {
   if (resolved.size === 1) return undefined;
   return 'The path has ".." beside an encoded slash or behind an empty segment, which servers resolve differently.';
 }
+
+/** Linear: what stands between cannot begin again. */
+const slashInParameters = /;[^/;]*%(?:2f|5c)/i;
 
 function readings(path: string): Set<string> {
   return new Set([

@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../http/clock.js';
-import { fieldLine, firstValue } from '../http/fields.js';
+import { fieldLine, firstValue, passableTrailers } from '../http/fields.js';
 import { RequestBodyError, UpstreamError, upstreamError } from './errors.js';
 
 /** Status line and fields of an upstream's answer; field names, order and duplicates as they came. */
@@ -52,6 +52,9 @@ export interface CallOptions {
 
 /** What is kept of a body before somebody consumes it; then the upstream is paused. */
 const HIGH_WATER_MARK = 64 * 1024;
+
+/** What undici takes for the chunked coding, which it undoes: behind a tab it leaves the chunks in the body. */
+const chunked = /^chunked *$/i;
 
 type Phase = 'connecting' | 'sending' | 'waiting' | 'receiving' | 'paused' | 'ended';
 
@@ -154,6 +157,10 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 
   onHeaders(status: number, fields: Buffer[], resume: () => void, statusText: string): boolean {
     const rawHeaders = fields.map(latin1);
+    if (status < 100) {
+      this.#fail(new UpstreamError('http_protocol_error', `the upstream answered with the status ${status}`, true));
+      return false;
+    }
     if (status < 200) {
       this.#options.onInformational?.(status, rawHeaders);
       return true;
@@ -161,7 +168,7 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     this.#hasHead = true;
     this.#resumeDispatch = resume;
     const coding = fieldLine(rawHeaders, 'transfer-encoding');
-    if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked') {
+    if (coding !== undefined && !chunked.test(coding)) {
       // What else was done to the body would be lost with the field (RFC 9112 6.1).
       this.#fail(new UpstreamError('http_protocol_error', `the upstream sent Transfer-Encoding: ${coding}`, true));
       return false;
@@ -194,7 +201,8 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     this.#setPhase('ended');
     this.#cancelTimer?.();
     this.#resolveSent();
-    this.#trailers = (trailers ?? []).map((field) => (typeof field === 'string' ? field : latin1(field)));
+    const raw = (trailers ?? []).map((field) => (typeof field === 'string' ? field : latin1(field)));
+    this.#trailers = passableTrailers(raw);
     this.#consumer?.end(undefined, this.#trailers);
   }
 

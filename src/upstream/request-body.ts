@@ -7,10 +7,14 @@ import { RequestBodyError, UpstreamError } from './errors.js';
 export interface BodyPace {
   /** Longest pause between two chunks. */
   readonly idleTimeout: number;
-  /** Least average rate after `grace`, in bytes per second; 0: none. */
+  /** Least rate, in bytes per second; 0: none. */
   readonly minRate: number;
+  /** The stretch over which the rate is measured, again and again: milliseconds of waiting for the client. */
   readonly grace: number;
 }
+
+/** Looks are never closer than this, in milliseconds: the time that is left of a stretch stands still now and then. */
+const shortestLook = 1000;
 
 /**
  * A request body on its way from the client to the upstream, with back-pressure. It starts with what was already
@@ -25,8 +29,11 @@ export class RequestStream extends Readable {
   readonly #source: IncomingMessage;
   readonly #clock: Clock;
   readonly #pace: BodyPace;
-  readonly #startedAt: number;
+  /** What came in the stretch that is being measured, and how long the client was waited for in it. */
   #received = 0;
+  #waited = 0;
+  /** Undefined while the upstream does not take more: the client is not to blame then. */
+  #waitingSince: number | undefined;
   #progressAt: number;
   #cancelTimer: (() => void) | undefined;
 
@@ -49,19 +56,19 @@ export class RequestStream extends Readable {
     this.#clock = clock;
     this.#pace = pace;
     this.#observe = observe;
-    this.#startedAt = clock.now();
-    this.#progressAt = this.#startedAt;
+    this.#progressAt = clock.now();
     for (const chunk of head) this.#take(chunk);
     source.on('data', this.#onData);
     source.on('end', this.#onEnd);
     source.on('close', this.#onClose);
     source.pause();
     if (source.readableEnded) this.push(null);
-    else this.#watch(pace.idleTimeout);
+    else this.#watch();
   }
 
   override _read(): void {
     this.#progressAt = this.#clock.now();
+    this.#waitingSince ??= this.#progressAt;
     this.#source.resume();
   }
 
@@ -78,7 +85,10 @@ export class RequestStream extends Readable {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    if (!this.#take(chunk)) this.#source.pause();
+    if (this.#take(chunk)) return;
+    this.#waited = this.#waitedUntil(this.#progressAt);
+    this.#waitingSince = undefined;
+    this.#source.pause();
   };
 
   readonly #onEnd = (): void => {
@@ -97,25 +107,44 @@ export class RequestStream extends Readable {
     this.destroy();
   }
 
-  /** `idle`: milliseconds until the next chunk is due. */
-  #watch(idle: number): void {
+  #watch(): void {
     const { idleTimeout, minRate, grace } = this.#pace;
-    this.#cancelTimer = this.#clock.after(minRate > 0 ? Math.min(idle, grace) : idle, () => {
-      const now = this.#clock.now();
-      const elapsed = now - this.#startedAt;
-      // While the upstream does not take more, the client is not to blame.
-      const waitsForClient = !this.#source.isPaused();
-      if (now - this.#progressAt >= idleTimeout && !waitsForClient) {
-        const message = `the upstream took nothing of the request body for ${idleTimeout} ms`;
-        this.#fail(new UpstreamError('connection_write_timeout', message, true));
-      } else if (now - this.#progressAt >= idleTimeout) {
-        this.#fail(new RequestBodyError('too-slow', `the request body made no progress for ${idleTimeout} ms`));
-      } else if (waitsForClient && minRate > 0 && elapsed >= grace && (this.#received * 1000) / elapsed < minRate) {
-        this.#fail(new RequestBodyError('too-slow', `the request body arrived at less than ${minRate} bytes a second`));
-      } else {
-        this.#watch(this.#progressAt + idleTimeout - now);
-      }
-    });
+    const now = this.#clock.now();
+    const idle = this.#progressAt + idleTimeout - now;
+    const rest = minRate > 0 ? Math.max(shortestLook, grace - this.#waitedUntil(now)) : idle;
+    this.#cancelTimer = this.#clock.after(Math.min(idle, rest), () => this.#look());
+  }
+
+  #look(): void {
+    const { idleTimeout, minRate } = this.#pace;
+    const now = this.#clock.now();
+    const isIdle = now - this.#progressAt >= idleTimeout;
+    if (isIdle && this.#waitingSince === undefined) {
+      const message = `the upstream took nothing of the request body for ${idleTimeout} ms`;
+      this.#fail(new UpstreamError('connection_write_timeout', message, true));
+    } else if (isIdle) {
+      this.#fail(new RequestBodyError('too-slow', `the request body made no progress for ${idleTimeout} ms`));
+    } else if (this.#isTooSlow(now)) {
+      this.#fail(new RequestBodyError('too-slow', `the request body arrived at less than ${minRate} bytes a second`));
+    } else {
+      this.#watch();
+    }
+  }
+
+  /** W3: each stretch counts for itself, or who was fast at first could hold the lease for as long as he was fast. */
+  #isTooSlow(now: number): boolean {
+    const { minRate, grace } = this.#pace;
+    const waited = this.#waitedUntil(now);
+    if (minRate === 0 || waited < grace) return false;
+    if ((this.#received * 1000) / waited < minRate) return true;
+    this.#received = 0;
+    this.#waited = 0;
+    if (this.#waitingSince !== undefined) this.#waitingSince = now;
+    return false;
+  }
+
+  #waitedUntil(now: number): number {
+    return this.#waitingSince === undefined ? this.#waited : this.#waited + now - this.#waitingSince;
   }
 
   #detach(): void {

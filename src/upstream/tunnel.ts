@@ -1,6 +1,7 @@
 import { type IncomingMessage, request as sendRequest } from 'node:http';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { passableTrailers } from '../http/fields.js';
 import { isEventStream, type ResponseBody, type ResponseHead } from './call.js';
 import { UpstreamError, upstreamError } from './errors.js';
 import { serverNameOf, type UpstreamOptions } from './forward.js';
@@ -80,7 +81,9 @@ function open(options: UpstreamOptions, basePath: string, request: UpgradeReques
       resolve({ kind: 'switched', head: headOf(incoming), socket });
     });
     outgoing.once('response', (incoming) => {
-      if (incoming.statusCode === 101) return outgoing.destroy(nameless101());
+      const { statusCode = 0 } = incoming;
+      if (statusCode === 101) return outgoing.destroy(nameless101());
+      if (statusCode < 100) return outgoing.destroy(noStatus(statusCode));
       cancel();
       answer = incoming;
       const head = headOf(incoming);
@@ -140,7 +143,7 @@ function bodyOf(incoming: IncomingMessage, socket: Socket, watch: () => () => vo
       if (failure !== undefined) return consumer.error(failure);
       rewatch();
       incoming.once('error', (error) => consumer.error(error));
-      incoming.once('end', () => consumer.end(undefined, incoming.rawTrailers));
+      incoming.once('end', () => consumer.end(undefined, passableTrailers(incoming.rawTrailers)));
       incoming.on('data', (chunk: Buffer) => {
         if (consumer.data(chunk)) return rewatch();
         // While it is paused the client sets the pace.
@@ -171,4 +174,8 @@ function idleError(ms: number): UpstreamError {
 
 function nameless101(): UpstreamError {
   return new UpstreamError('http_protocol_error', 'the upstream switched to a protocol that it did not name', true);
+}
+
+function noStatus(status: number): UpstreamError {
+  return new UpstreamError('http_protocol_error', `the upstream answered with the status ${status}`, true);
 }

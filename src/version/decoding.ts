@@ -1,4 +1,4 @@
-import { type Transform, Writable } from 'node:stream';
+import { Transform, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import zlib from 'node:zlib';
 
@@ -42,7 +42,7 @@ type Take = (decoded: Uint8Array) => void;
  * never kept.
  *
  * @param coding value of Content-Encoding
- * @param limit longest decoded content, in bytes; more ends the decoding
+ * @param limit longest decoded content, in bytes; more ends the decoding, and so does what much more of it on the way
  * @param take gets each decoded chunk, in order
  */
 export function createDecoding(coding: string | undefined, limit: number, take: Take): Decoding {
@@ -56,7 +56,7 @@ export function createDecoding(coding: string | undefined, limit: number, take: 
   };
   if (codings.length === 0) return new Passing(takeWithinLimit);
   const isKnown = codings.length <= mostCodings && codings.every((name) => decoders.has(name));
-  return isKnown ? new Decoders(codings, takeWithinLimit) : new Passing(() => false, false);
+  return isKnown ? new Decoders(codings, limit, takeWithinLimit) : new Passing(() => false, false);
 }
 
 /** Content that needs no decoder, or has a coding that is not known and so never is whole. */
@@ -88,6 +88,7 @@ class Passing implements Decoding {
  */
 class Decoders implements Decoding {
   readonly #codings: readonly string[];
+  readonly #limit: number;
   readonly #take: (chunk: Uint8Array) => boolean;
   #first: Transform | undefined;
   #whole: Promise<boolean> = Promise.resolve(true);
@@ -95,8 +96,9 @@ class Decoders implements Decoding {
   #drained: Promise<void> | undefined;
 
   /** `codings` in the order in which they are to be undone. */
-  constructor(codings: readonly string[], take: (chunk: Uint8Array) => boolean) {
+  constructor(codings: readonly string[], limit: number, take: (chunk: Uint8Array) => boolean) {
     this.#codings = codings;
+    this.#limit = limit;
     this.#take = take;
   }
 
@@ -121,12 +123,12 @@ class Decoders implements Decoding {
   }
 
   #start(firstByte: number): Transform | undefined {
-    const chain = this.#codings.flatMap(
-      (name, index) => decoders.get(name)?.(index === 0 ? firstByte : undefined) ?? [],
-    );
+    const chain = this.#codings.flatMap((name, index) => {
+      const decoder = decoders.get(name)?.(index === 0 ? firstByte : undefined) ?? [];
+      return index === 0 ? decoder : [createMeter(2 * this.#limit + codingOverhead)].concat(decoder);
+    });
     const sink = new Writable({
-      write: (chunk: Buffer, _encoding, done) =>
-        done(this.#take(chunk) ? null : new RangeError('longer than the limit')),
+      write: (chunk: Buffer, _encoding, done) => done(this.#take(chunk) ? null : tooLong()),
     });
     this.#whole = pipeline([...chain, sink]).then(
       () => true,
@@ -142,6 +144,25 @@ class Decoders implements Decoding {
     await Promise.race([new Promise((resolve) => decoder.once('drain', resolve)), this.#whole]);
     this.#drained = undefined;
   }
+}
+
+/** Coded content can be longer than the content, in bytes: it has a head of its own. */
+const codingOverhead = 1024;
+
+/** Passes so many bytes: the next decoder could take any number of them without giving one. */
+function createMeter(limit: number): Transform {
+  let length = 0;
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      length += chunk.length;
+      if (length > limit) done(tooLong());
+      else done(null, chunk);
+    },
+  });
+}
+
+function tooLong(): RangeError {
+  return new RangeError('longer than the limit');
 }
 
 /** Largest window that zstd content may ask for: 8 MB (RFC 9659). */

@@ -50,6 +50,9 @@ function isUnambiguous(target: string): boolean {
   if (/%0[0aAdD]/.test(written)) return false;
   const dotted = written.replace(/%2e/gi, '.').replace(/%3b/gi, ';');
   if (/(?:\/|%2f|%5c)\.\.?;/i.test(dotted)) return false;
+  // Parameters end at the next slash, or at the next one that is decoded first.
+  const named = dotted.split('/').filter((segment) => segment.includes(';'));
+  if (named.some((segment) => /%2f|%5c/i.test(segment.slice(segment.indexOf(';'))))) return false;
   // Without dots that could be a segment there is nothing to resolve.
   if (!/\.[.;]/.test(dotted)) return true;
   const paths = new Set(servers.map((server) => resolvedBy(server, dotted)));

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { allowConditional, createCorsMemory, exposeEtag } from '../../src/headers/cors.js';
 import { type ForwardedOptions, requestFields, responseVia } from '../../src/headers/forwarded.js';
-import { methodOverride, overrideFields } from '../../src/headers/override.js';
+import { methodOverride, overrideFields, withoutMethodParameter } from '../../src/headers/override.js';
 
 t.test('I4: method overrides', async (t) => {
   const rows: [expected: string, raw: string[], query?: string][] = [
@@ -18,6 +18,9 @@ t.test('I4: method overrides', async (t) => {
     ['PUT', [], '_method=put'],
     ['PUT', [], 'a=b&%5Fmetho%64=%50UT'],
     ['PUT', [], '_METHOD=+PUT&x=%'],
+    ['PUT', [], 'a;_method=PUT;b'],
+    ['PUT', [], '.method=PUT&%20_method=put&+METHOD=Put'],
+    ['none', [], '._method=PUT&x.method=PUT&?_method=PUT'],
     ['PUT', ['X-HTTP-Method', 'PUT', 'X-Method-Override', 'put'], '_method=Put'],
     ['PUT', ['X-HTTP-Method', 'PUT, put']],
     ['PUT,DELETE', ['X-HTTP-Method', 'PUT', 'X-HTTP-Method', 'DELETE']],
@@ -31,6 +34,19 @@ t.test('I4: method overrides', async (t) => {
       override.kind === 'none' ? 'none' : override.kind === 'method' ? override.method : override.methods.join();
     t.equal(found, expected, `${raw.join(': ')} ${query}`);
     t.equal(override.kind === 'conflict', expected.includes(','));
+  }
+  const long = `_method=PUT${'&a'.repeat(30_000)}`;
+  for (const [query, rest] of [
+    [undefined, undefined],
+    ['', ''],
+    ['_method=PUT', undefined],
+    ['_method', undefined],
+    ['a=_method&b;_method=PUT;c&&d', 'a=_method&b;c&&d'],
+    ['.method=PUT&+_method&%20method=x&_method%00y;z', 'z'],
+    ['method=PUT&_methods&x.method&?_method', 'method=PUT&_methods&x.method&?_method'],
+    [long, long.slice('_method=PUT&'.length)],
+  ] as const) {
+    t.equal(withoutMethodParameter(query), rest, `${query?.slice(0, 60)} without`);
   }
   t.equal(overrideFields.size, 16);
   for (const name of ['x-http-method-override', 'x_method-override', 'x_http_method']) t.ok(overrideFields.has(name));
@@ -249,6 +265,12 @@ t.test('R6: answers of the gate say what the upstream last said', async (t) => {
   t.same(memory.replay('/a', 'https://a'), [...allow, ...exposed], 'the last counts');
   memory.learn('/a', 'https://a', ['ETag', '"a"']);
   t.same(memory.replay('/a', 'https://a'), [], 'permission withdrawn');
+
+  const long = `https://${'a'.repeat(60_000)}`;
+  memory.learn('/a', long, allow);
+  t.same(memory.replay('/a', long), [], 'no browser has such an origin: it would only fill the memory');
+  memory.learn('/a', 'https://a', [...allow, 'Vary', long]);
+  t.same(memory.replay('/a', 'https://a'), [], 'nor are fields without end remembered');
 
   memory.learn('/1', 'o', allow);
   memory.learn('/2', 'o', allow);

@@ -231,6 +231,23 @@ t.test('W4: selecting fields', async (t) => {
   t.notOk(selectsSame(raw, any));
 });
 
+t.test('W4: long selecting fields are told apart, but not kept', async (t) => {
+  const fields = (last: string): string[] => [
+    'Accept',
+    `${'a'.repeat(1000)}${last}`,
+    'Accept-Language',
+    'de'.repeat(50),
+  ];
+  for (const select of [selectingOf, createSelector(2)]) {
+    const long = select(fields('1'), undefined);
+    t.same([long.fields, long.isCut], [[], true]);
+    t.ok(selectsSame(fields('1'), long));
+    t.notOk(selectsSame(fields('2'), long));
+    t.notOk(selectsSame([], long));
+    t.ok(Object.isFrozen(long) && Object.isFrozen(long.fields));
+  }
+});
+
 t.test('W4: selecting fields are shared between observations, and bounded', async (t) => {
   const select = createSelector(2);
   const first = select(['Accept', 'a'], undefined);

@@ -255,6 +255,17 @@ t.test('I1, I5: the key of a resource', async (t) => {
   }
 });
 
+t.test('I1: a key is never long', async (t) => {
+  const keyOf = (text: string, query: QueryPolicy = 'ignore'): string => resourceKey(target(text), query, folding, 'h');
+  const long = `/docs/${'a'.repeat(60_000)}`;
+  t.equal(keyOf(`/${'a'.repeat(255)}`), `/${'a'.repeat(255)}`, 'up to 256 characters it is as it is');
+  t.match(keyOf(long), /^\/docs\/a{186}#[\w-]{43}$/, 'then it ends in a hash');
+  t.equal(keyOf(long.toUpperCase()), keyOf(long), 'of what is folded');
+  t.not(keyOf(`${long}b`), keyOf(long), 'and of all of it');
+  t.not(keyOf(`/docs?a=${long}1`, 'include'), keyOf(`/docs?a=${long}2`, 'include'));
+  t.equal(keyOf(`/docs?${long}`), '/docs', 'what does not count makes no difference');
+});
+
 t.test('I2: the URL of a view is the normal form of RFC 3986 and nothing more', async (t) => {
   const rows: [normal: string, text: string][] = [
     ['/Docs/1/', '/Docs/1/'],
