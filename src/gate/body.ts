@@ -18,7 +18,7 @@ export interface WriteBody {
   readonly digest: string | undefined;
 }
 
-const noBody: WriteBody = { send: () => undefined, hash: async () => undefined, digest: '' };
+const noBody: WriteBody = { send: () => undefined, hash: async () => hashContent(Buffer.alloc(0)), digest: '' };
 
 /** Receives a short request body before the lease is taken (W3); a longer or expected one streams later. */
 export async function receive(passage: Passage): Promise<WriteBody | RequestBodyError> {

@@ -84,7 +84,7 @@ async function answeredWrite(passage: Passage, reply: WriteReply, write: Write):
   const before = seenBefore(write);
   if (result !== 'changed') {
     const outcome = outcomeOf(result, head.status, { before, unchanged: write.before, rest, doubts: [] });
-    const made = result === 'unknown' ? await madeBy(passage, write, {}) : undefined;
+    const made = result === 'as-it-was' ? undefined : await madeBy(passage, write, {});
     if (broken && head.status < 400) {
       call.abort();
       return { outcome, made, answer: failure(passage, call.failure ?? tooEarly, 'unknown') };

@@ -1,3 +1,4 @@
+import { exposeEtag } from '../headers/cors.js';
 import { fieldLine, withoutFields } from '../http/fields.js';
 import type { ResponseHead } from '../upstream/call.js';
 import { problemStatus } from './answers.js';
@@ -30,13 +31,14 @@ export function refused(passage: Passage, decision: HeldBack): Answer {
  * allows it: what is stored is byte for byte what was sent.
  */
 export function alreadyApplied(
-  { record, parts, exchange }: Passage,
+  { record, parts, exchange, resource, fields }: Passage,
   { observation, isStored }: Extract<Decision, { kind: 'applied' }>,
 ): Answer {
   record.decision = 'already-applied';
   record.decidedBy = 'probe';
   record.status = 204;
-  const rawHeaders = isStored && observation.etag !== undefined ? ['ETag', observation.etag] : [];
+  const tag = isStored && observation.etag !== undefined ? ['ETag', observation.etag] : [];
+  const rawHeaders = exposeEtag([...tag, ...parts.cors.replay(resource.route, fieldLine(fields, 'origin'))]);
   const close = exchange.sendContinue !== undefined;
   return { status: 204, statusText: undefined, rawHeaders: parts.inbound(rawHeaders), body: undefined, close };
 }

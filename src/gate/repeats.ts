@@ -1,4 +1,3 @@
-import { fieldLine } from '../http/fields.js';
 import type { Observation } from '../store/store.js';
 import type { Representation } from '../upstream/probe.js';
 import { hashContent } from '../version/tag.js';
@@ -22,28 +21,31 @@ export interface Made {
 
 /** Writes whose clients may never have learned what became of them (W12). Kept by this process alone. */
 export interface Repeats {
-  remember(id: string, made: Made): void;
+  /** `key`: of the resource that it wrote. */
+  remember(id: string, key: string, made: Made): void;
   recall(id: string): Made | undefined;
   forget(id: string): void;
+  /** Somebody may have changed these resources: what was made of them before is not there any more. */
+  overwritten(keys: readonly string[]): void;
 }
 
 /** @param max how many writes are remembered; the oldest go first */
 export function createRepeats(max: number): Repeats {
-  const known = new Map<string, Made>();
+  const known = new Map<string, { readonly key: string; readonly made: Made }>();
   return {
-    remember(id, made) {
+    remember(id, key, made) {
       known.delete(id);
-      known.set(id, made);
+      known.set(id, { key, made });
       const [oldest] = known.keys();
       if (known.size > max && oldest !== undefined) known.delete(oldest);
     },
-    recall: (id) => known.get(id),
+    recall: (id) => known.get(id)?.made,
     forget: (id) => void known.delete(id),
+    overwritten(keys) {
+      for (const [id, { key }] of known) if (keys.includes(key)) known.delete(id);
+    },
   };
 }
-
-const conditionFields = ['if-match', 'if-none-match', 'if-unmodified-since'];
-const bodyFields = ['content-type', 'content-encoding'];
 
 /** Whether what is there now is what the write made (RFC 9110 13.1.1, W12). */
 export function isMade(made: Made, now: Observation, representation: Representation | undefined): boolean {
@@ -77,15 +79,16 @@ export class Repeat {
 
   /** Keeps in mind what it made. */
   remember(made: Made): void {
-    if (this.#id !== undefined) this.#passage.parts.repeats.remember(this.#id, made);
+    const { parts, resource } = this.#passage;
+    if (this.#id !== undefined) parts.repeats.remember(this.#id, resource.key, made);
   }
 
   /** The same answer; where the client never gets all of it, what its write made is kept in mind. */
   answered(answer: Answer | undefined, made: Made | undefined): Answer | undefined {
     if (this.#id === undefined || made === undefined) return answer;
-    if (answer === undefined) {
+    if (answer === undefined || this.#passage.exchange.isGone) {
       this.remember(made);
-      return undefined;
+      return answer;
     }
     const { release } = answer;
     return {
@@ -97,6 +100,11 @@ export class Repeat {
     };
   }
 }
+
+/** Beside `Content-*`: what makes a write another one. */
+const ofTheWrite: ReadonlySet<string> = new Set([
+  ...['if', 'if-match', 'if-none-match', 'if-unmodified-since', 'idempotency-key'],
+]);
 
 /**
  * What a write and its repetition have in common, and no other write has: who asks, for what, under which conditions,
@@ -113,6 +121,11 @@ function writeId(passage: Passage, body: WriteBody): string | undefined {
   if ((method !== 'PUT' && method !== 'DELETE') || body.digest === undefined) return undefined;
   const { view, bound } = viewOf(passage);
   if (bound) return undefined;
-  const values = [...conditionFields, ...bodyFields].map((name) => fieldLine(fields, name) ?? null);
-  return hashContent(Buffer.from(JSON.stringify([view, method, body.digest, ...values])));
+  const said: string[] = [];
+  for (let index = 0; index + 1 < fields.length; index += 2) {
+    const name = (fields[index] ?? '').toLowerCase();
+    const isOfTheContent = name.startsWith('content-') && name !== 'content-length';
+    if (isOfTheContent || ofTheWrite.has(name)) said.push(name, fields[index + 1] ?? '');
+  }
+  return hashContent(Buffer.from(JSON.stringify([view, method, body.digest, ...said])));
 }

@@ -24,6 +24,7 @@ export async function passUnguarded(
   const { quarantine } = parts.limits;
   const mark = await parts.store.touch([resource.key, ...resource.invalidates]);
   passage.seenTags = (await parts.store.epoch(resource.key)).seenTags;
+  parts.repeats.overwritten(mark.keys);
   const sentAt = parts.clock.now();
   const call = send(passage, fields, body);
   try {

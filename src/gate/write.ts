@@ -98,7 +98,7 @@ async function writeUnderLease(
 /** Sends the write. From its first byte on its outcome is unknown until the upstream has said what became of it. */
 async function sendOn(
   passage: Passage,
-  { knowledge }: Acquired,
+  { token, since, knowledge }: Acquired,
   decision: Exclude<Decision, { kind: 'applied' }>,
   body: WriteBody,
   ending: Ending,
@@ -109,7 +109,19 @@ async function sendOn(
   ending.outcome = { kind: 'unknown', rest: passage.parts.limits.quarantine, before: before ?? foreign };
   const done = await carryOut(passage, { fields, body, before, foreign, knowledge });
   ending.outcome = done.outcome;
-  return done;
+  const { store, repeats } = passage.parts;
+  if (mayHaveChanged(done.outcome)) repeats.overwritten(changedBy(passage, done.outcome));
+  // What was read after it may be what somebody without a lease has made.
+  const hasMoved = store.movedSince(token, since) === true;
+  return hasMoved ? { ...done, made: undefined } : done;
+}
+
+function mayHaveChanged({ kind }: Outcome): boolean {
+  return kind !== 'notSent' && kind !== 'asItWas';
+}
+
+function changedBy({ resource }: Passage, outcome: Outcome): string[] {
+  return [resource.key, ...resource.invalidates, ...(outcome.kind === 'changed' ? (outcome.doubts ?? []) : [])];
 }
 
 /** The resources that a write changes besides its own (W8): in doubt from before it is sent until its outcome. */

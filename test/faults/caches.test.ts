@@ -70,10 +70,10 @@ const outcomes: readonly [location: Location, kind: string, policy: Partial<Poli
   ['names-its-hits', 'plain', {}, lost],
   ['age-of-zero', 'plain', {}, lost],
   ['age-of-one', 'plain', {}, unknown],
-  // W5: conditions that are all the upstream's own are the upstream's to judge. This one judges nothing.
-  ['age-of-one', 'tagged', {}, lost],
+  // V7: the tag is still the one from before the first write. Otherwise it would be the upstream's to judge (W5).
+  ['age-of-one', 'tagged', {}, unknown],
   ['age-of-one', 'tagged', hash, unknown],
-  ['age-of-one', 'checked', {}, checked],
+  ['age-of-one', 'checked', {}, unknown],
   ['bypassed', 'plain', {}, refused],
   ['bypassed', 'tagged', {}, refused],
   ['bypassed', 'checked', {}, refused],
