@@ -36,7 +36,7 @@ export interface Client {
   readonly status: number | undefined;
   /** Body of the answer. */
   readonly content: string;
-  /** ETag of the answer. */
+  /** Entity-tag of the answer in wire form, if it has one. */
   readonly etag: string | undefined;
   /** Goes away, unless it has its answer or has not come yet. */
   leave(): void;
@@ -136,7 +136,6 @@ export class SimulatedClient implements Client, Exchange {
   sendInformational(): void {}
 
   async #take({ status, rawHeaders, body, release }: Answer): Promise<void> {
-    this.etag = fieldLine(rawHeaders, 'etag');
     if (typeof body === 'object' && 'consume' in body) {
       if (this.isGone) body.abort();
       else this.content = await contentOf(body, (abort) => this.onGone(abort));
@@ -144,7 +143,9 @@ export class SimulatedClient implements Client, Exchange {
       this.content = String(body ?? '');
     }
     release?.();
-    if (!this.isGone) this.status = status;
+    if (this.isGone) return;
+    this.status = status;
+    this.etag = fieldLine(rawHeaders, 'etag');
   }
 }
 

@@ -1,28 +1,28 @@
-import type fc from 'fast-check';
 import type { Clock } from '../../src/http/clock.js';
 import { fieldLine } from '../../src/http/fields.js';
-import type { BodyConsumer, Call, ResponseHead } from '../../src/upstream/call.js';
-import { UpstreamError, type UpstreamErrorType } from '../../src/upstream/errors.js';
-import type { SendableBody, Upstream, UpstreamRequest } from '../../src/upstream/forward.js';
-import { RequestStream } from '../../src/upstream/request-body.js';
+import type { ResponseHead } from '../../src/upstream/call.js';
+import type { Upstream, UpstreamRequest } from '../../src/upstream/forward.js';
 import { hashContent, syntheticTag } from '../../src/version/tag.js';
+import { type Fault, SimulatedCall } from './simulated-call.js';
+
+export type { Fault } from './simulated-call.js';
 
 /**
  * What the backend knows of versions: nothing, weak tags, strong ones on reads, or strong ones on reads and in the
- * answers to writes. It never checks one.
+ * answers to writes.
+ *
+ * `dated` makes strong tags of second and size, beside Last-Modified and Date; `dated-upstream` repeats them in the
+ * answers to writes, without dates. `constant` has the same strong tag for every content.
  */
-export type BackendKind = 'none' | 'weak' | 'native' | 'upstream';
+export type BackendKind = 'none' | 'weak' | 'native' | 'upstream' | 'dated' | 'dated-upstream' | 'constant';
 
-/** What goes wrong with one request. */
-export type Fault =
-  /** No byte of it leaves the gate. */
-  | { readonly kind: 'refused' }
-  /** No answer comes; where `applies`, the request takes effect before or after the gate has given it up. */
-  | { readonly kind: 'broken'; readonly error: UpstreamErrorType; readonly applies: boolean }
-  /** Another status than the right one. */
-  | { readonly kind: 'answered'; readonly status: number; readonly applies: boolean }
-  /** The answer's body breaks off. */
-  | { readonly kind: 'cut' };
+/** A document at some time. Times of the simulation's clock. */
+export interface Version {
+  readonly content: string;
+  readonly modifiedAt: number;
+  /** The backend's own tag in wire form, as readers are given it. */
+  readonly etag: string | undefined;
+}
 
 /** A request that the gate sent; `id` is that of the client's request. Times of the simulation's clock. */
 export interface SentRequest {
@@ -32,9 +32,17 @@ export interface SentRequest {
   readonly sentAt: number;
   /** When the head came, or the failure. */
   answeredAt: number | undefined;
+  /** Status of the head, or why there is none. */
+  end: number | Error | undefined;
+  /** When the whole body of the answer had gone out. */
+  deliveredAt: number | undefined;
+  /** What it found and left when it was carried out. */
+  carriedOut:
+    | { readonly at: number; readonly found: Version | undefined; readonly left: Version | undefined }
+    | undefined;
 }
 
-/** A write that took effect. Contents are unique in a simulation; undefined: no representation. */
+/** A write that took effect; those that did not come through the gate have no id. Undefined: no representation. */
 export interface AppliedWrite {
   readonly id: string;
   readonly method: string;
@@ -45,25 +53,43 @@ export interface AppliedWrite {
 }
 
 export interface SimulatedUpstream extends Upstream {
-  readonly documents: Map<string, string>;
+  readonly documents: ReadonlyMap<string, string>;
   readonly requests: readonly SentRequest[];
   readonly applied: readonly AppliedWrite[];
   /** Most requests that waited for their heads at one time. */
   readonly mostInFlight: number;
-  /** The tag in wire form that a reader of this content gets through the gate. */
+  /** The tag in wire form that a reader of this content gets through the gate; not for tags with a date. */
   tagOf(content: string): string;
+  /** Changes a document behind the gate's back; undefined: removes it. */
+  change(path: string, content: string | undefined): void;
+}
+
+/** Who says what happens next: fast-check's scheduler, or another one. */
+export interface Steps {
+  schedule<T>(task: Promise<T>, label?: string, request?: SentRequest): Promise<T>;
+  /** How many tasks wait for their turn. */
+  count(): number;
+  /** Lets this many have theirs. */
+  waitNext(count: number): Promise<unknown>;
 }
 
 export interface SimulatedUpstreamOptions {
   readonly kind: BackendKind;
   readonly documents: Readonly<Record<string, string>>;
-  readonly scheduler: fc.Scheduler;
+  readonly scheduler: Steps;
   readonly clock: Clock;
+  /** Whether the backend evaluates If-Match and If-None-Match itself, in the step in which it carries a request out. */
+  readonly checks?: boolean | undefined;
+  /** Whether calls give up after the route's `upstreamTimeout`. */
+  readonly timesOut?: boolean | undefined;
   /** What goes wrong with a request; asked when it is sent. */
   readonly fault?: ((request: SentRequest) => Fault | undefined) | undefined;
   /** Runs in the step in which a request is carried out; `write` changes another document as a side effect. */
   readonly onApply?: ((request: SentRequest, write: (path: string, content: string) => void) => void) | undefined;
 }
+
+/** The documents' age at the start, in milliseconds: V7 trusts their dates. */
+const age = 10_000;
 
 /**
  * A backend in memory behind an `Upstream`. Every request goes through the steps connect, apply, answer and body, each
@@ -72,33 +98,43 @@ export interface SimulatedUpstreamOptions {
 export function createSimulatedUpstream(options: SimulatedUpstreamOptions): SimulatedUpstream {
   const { kind, scheduler, clock } = options;
   const documents = new Map(Object.entries(options.documents));
+  const start = clock.now() - age;
+  const modified = new Map<string, number>();
   const requests: SentRequest[] = [];
   const applied: AppliedWrite[] = [];
   let mostInFlight = 0;
 
-  const nativeTag = (content: string): string => `${kind === 'weak' ? 'W/' : ''}"v-${content}"`;
+  function versionAt(path: string): Version | undefined {
+    const content = documents.get(path);
+    const modifiedAt = modified.get(path) ?? start;
+    return content === undefined ? undefined : { content, modifiedAt, etag: nativeTag(kind, content, modifiedAt) };
+  }
 
-  function write(request: SentRequest, path: string, after: string | undefined): void {
-    const { id, method } = request;
-    applied.push({ id, method, path, before: documents.get(path), after, at: clock.now() });
+  function write(id: string, method: string, path: string, after: string | undefined): void {
+    const at = clock.now();
+    applied.push({ id, method, path, before: documents.get(path), after, at });
+    modified.set(path, at);
     if (after === undefined) documents.delete(path);
     else documents.set(path, after);
   }
 
   /** Carries a request out. @returns its right answer */
-  function apply(request: SentRequest, body: string): { head: ResponseHead; body: string } {
-    const { method, path } = request;
-    const found = documents.get(path);
+  function apply(request: SentRequest, body: string, fields: readonly string[]): { head: ResponseHead; body: string } {
+    const { id, method, path } = request;
+    const found = versionAt(path);
+    const refusal = options.checks ? refusalOf(method, fields, found?.etag, found !== undefined) : undefined;
     const isRead = method === 'GET' || method === 'HEAD';
     const isMissing = found === undefined && method !== 'PUT';
-    if (!isRead && !isMissing) write(request, path, contentAfter(method, found, body));
-    options.onApply?.(request, (other, content) => write(request, other, content));
-    const content = isRead ? found : documents.get(path);
-    const isTagged = content !== undefined && (isRead ? kind !== 'none' : kind === 'upstream');
-    const rawHeaders = isTagged ? ['ETag', nativeTag(content)] : [];
+    const isWritten = !isRead && !isMissing && refusal === undefined;
+    if (isWritten) write(id, method, path, contentAfter(method, found?.content, body));
+    options.onApply?.(request, (other, content) => write(id, method, other, content));
+    const left = versionAt(path);
+    request.carriedOut = { at: clock.now(), found, left };
+    const version = isRead ? found : left;
     const success = isRead ? 200 : found === undefined ? 201 : 204;
-    const head = { status: isMissing ? 404 : success, statusText: '', rawHeaders };
-    return { head, body: method === 'GET' ? (content ?? '') : '' };
+    const status = isMissing ? 404 : (refusal ?? success);
+    const rawHeaders = isRead || isWritten ? fieldsOf(kind, isRead, version, clock.now()) : [];
+    return { head: { status, statusText: '', rawHeaders }, body: method === 'GET' ? (version?.content ?? '') : '' };
   }
 
   return {
@@ -111,28 +147,38 @@ export function createSimulatedUpstream(options: SimulatedUpstreamOptions): Simu
     },
     tagOf: (content) =>
       kind === 'native' || kind === 'upstream'
-        ? nativeTag(content)
+        ? `"v-${content}"`
         : syntheticTag(hashContent(Buffer.from(content)), undefined),
+    change: (path, content) => write('', 'out of band', path, content),
     call(sent: UpstreamRequest) {
-      const request: SentRequest = {
-        id: fieldLine(sent.rawHeaders, 'x-request-id') ?? '',
-        method: sent.method,
-        path: sent.target,
-        sentAt: clock.now(),
-        answeredAt: undefined,
-      };
+      const request = requestOf(sent, clock);
       requests.push(request);
       mostInFlight = Math.max(mostInFlight, requests.filter(({ answeredAt }) => answeredAt === undefined).length);
-      const step = (name: string) =>
-        scheduler.schedule(Promise.resolve(), `${request.id} ${request.method} ${request.path}: ${name}`);
-      const call = new SimulatedCall(() => {
-        request.answeredAt ??= clock.now();
+      const label = `${request.id} ${request.method} ${request.path}`;
+      const call = new SimulatedCall({
+        fault: options.fault?.(request),
+        step: (name) => scheduler.schedule(Promise.resolve(), `${label}: ${name}`, request),
+        apply: (body) => apply(request, body, sent.rawHeaders),
+        onEnd(end) {
+          request.answeredAt ??= clock.now();
+          request.end ??= end;
+        },
+        onDelivered() {
+          request.deliveredAt = clock.now();
+        },
+        patience: options.timesOut ? { clock, ms: sent.upstreamTimeout ?? 0 } : undefined,
       });
-      void call.run(sent.body, options.fault?.(request), step, (body) => apply(request, body));
+      void call.run(sent.body);
       return call;
     },
     close: async () => {},
   };
+}
+
+function requestOf({ rawHeaders, method, target }: UpstreamRequest, clock: Clock): SentRequest {
+  const id = fieldLine(rawHeaders, 'x-request-id') ?? '';
+  const yet = { answeredAt: undefined, end: undefined, deliveredAt: undefined, carriedOut: undefined };
+  return { id, method, path: target, sentAt: clock.now(), ...yet };
 }
 
 function contentAfter(method: string, found: string | undefined, body: string): string | undefined {
@@ -140,106 +186,34 @@ function contentAfter(method: string, found: string | undefined, body: string): 
   return method === 'PUT' ? body : `${found}+${body}`;
 }
 
-/** One request on its way; each step waits for its turn. */
-class SimulatedCall implements Call {
-  readonly head: Promise<ResponseHead>;
-  readonly sent: Promise<void>;
-  wholeRequestSent = false;
-  failure: Error | undefined;
-  readonly #onAnswered: () => void;
-  #resolveHead: (head: ResponseHead) => void = () => {};
-  #rejectHead: (error: Error) => void = () => {};
-  #resolveSent: () => void = () => {};
-  #consumer: BodyConsumer | undefined;
-  #body: Buffer | undefined;
-  #isOver = false;
+function nativeTag(kind: BackendKind, content: string, modifiedAt: number): string | undefined {
+  if (kind === 'none') return undefined;
+  if (kind === 'constant') return '"constant"';
+  if (kind === 'dated' || kind === 'dated-upstream') return `"${Math.floor(modifiedAt / 1000)}-${content.length}"`;
+  return `${kind === 'weak' ? 'W/' : ''}"v-${content}"`;
+}
 
-  constructor(onAnswered: () => void) {
-    this.#onAnswered = onAnswered;
-    this.head = new Promise((resolve, reject) => {
-      this.#resolveHead = resolve;
-      this.#rejectHead = reject;
-    });
-    this.head.catch(() => {});
-    this.sent = new Promise((resolve) => {
-      this.#resolveSent = resolve;
-    });
-  }
+/** The fields by which an answer tells the version that it is about. */
+function fieldsOf(kind: BackendKind, isRead: boolean, version: Version | undefined, now: number): string[] {
+  if (version?.etag === undefined) return [];
+  const tag = ['ETag', version.etag];
+  if (!isRead) return kind === 'upstream' || kind === 'dated-upstream' ? tag : [];
+  if (kind !== 'dated' && kind !== 'dated-upstream') return tag;
+  return [...tag, 'Last-Modified', new Date(version.modifiedAt).toUTCString(), 'Date', new Date(now).toUTCString()];
+}
 
-  async run(
-    body: SendableBody | undefined,
-    fault: Fault | undefined,
-    step: (name: string) => Promise<void>,
-    apply: (body: string) => { head: ResponseHead; body: string },
-  ): Promise<void> {
-    // An upload that breaks off reaches no backend that waits for the whole of it.
-    const whole = this.#receive(body);
-    await step('connect');
-    if (fault?.kind === 'refused') return this.#fail(new UpstreamError('connection_refused', 'refused', false));
-    const content = await whole;
-    if (content === undefined) return;
-    this.wholeRequestSent = true;
-    this.#resolveSent();
-    if (fault?.kind === 'broken') {
-      const { applies, error } = fault;
-      if (applies) void step('apply, sooner or later').then(() => apply(content));
-      await step('break');
-      return this.#fail(new UpstreamError(error, error, true));
-    }
-    await step('apply');
-    const isAnswered = fault?.kind === 'answered';
-    const answer = isAnswered && !fault.applies ? undefined : apply(content);
-    await step('answer');
-    this.#onAnswered();
-    if (isAnswered) this.#resolveHead({ status: fault.status, statusText: '', rawHeaders: [] });
-    else if (answer !== undefined) this.#resolveHead(answer.head);
-    await step('body');
-    if (fault?.kind === 'cut') return this.#fail(new UpstreamError('http_response_incomplete', 'cut', true));
-    this.#body = Buffer.from(isAnswered ? '' : (answer?.body ?? ''));
-    this.#deliver();
-  }
-
-  consume(consumer: BodyConsumer): void {
-    this.#consumer = consumer;
-    if (this.failure !== undefined) consumer.error(this.failure);
-    else this.#deliver();
-  }
-
-  resume(): void {}
-
-  /** What was sent may still take effect: nobody tells the backend in time. */
-  abort(): void {
-    this.#fail(new UpstreamError('connection_terminated', 'given up', true));
-  }
-
-  /** @returns the whole request body, or undefined where the call failed before its end */
-  #receive(body: SendableBody | undefined): Promise<string | undefined> {
-    if (body === undefined) return Promise.resolve('');
-    if (!(body instanceof RequestStream)) return Promise.resolve(body.bytes.toString());
-    return new Promise((resolve) => {
-      const chunks: Buffer[] = [];
-      body.onFailure = (error) => {
-        this.#fail(error);
-        resolve(undefined);
-      };
-      body.on('data', (chunk: Buffer) => chunks.push(chunk));
-      body.on('end', () => resolve(Buffer.concat(chunks).toString()));
-    });
-  }
-
-  #deliver(): void {
-    if (this.#isOver || this.#body === undefined || this.#consumer === undefined) return;
-    this.#isOver = true;
-    if (this.#body.length > 0) this.#consumer.data(this.#body);
-    this.#consumer.end(undefined, []);
-  }
-
-  #fail(error: Error): void {
-    if (this.#isOver || this.failure !== undefined) return;
-    this.failure = error;
-    this.#onAnswered();
-    this.#resolveSent();
-    this.#rejectHead(error);
-    this.#consumer?.error(error);
-  }
+/** @returns the status with which the backend itself refuses a request, where its conditions do not hold */
+function refusalOf(
+  method: string,
+  fields: readonly string[],
+  etag: string | undefined,
+  exists: boolean,
+): number | undefined {
+  const names = (field: string): boolean | undefined => {
+    const tags = fieldLine(fields, field)?.split(/, */);
+    return tags && exists && (tags.includes('*') || (etag !== undefined && tags.includes(etag)));
+  };
+  if (names('if-match') === false) return 412;
+  if (names('if-none-match') !== true) return undefined;
+  return method === 'GET' || method === 'HEAD' ? 304 : 412;
 }

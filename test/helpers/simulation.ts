@@ -1,5 +1,4 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type fc from 'fast-check';
 import type { Config, Policy } from '../../src/config/schema.js';
 import { createCrowds } from '../../src/gate/crowds.js';
 import type { Exchange } from '../../src/gate/exchange.js';
@@ -15,7 +14,7 @@ import { createLocator } from '../../src/resource/locate.js';
 import { createSelector } from '../../src/resource/selecting.js';
 import { createMemoryStore } from '../../src/store/memory.js';
 import type { Store } from '../../src/store/store.js';
-import { createHoldBudget } from '../../src/upstream/represent.js';
+import { createHoldBudget, type HoldBudget } from '../../src/upstream/represent.js';
 import { fingerprint } from '../../src/version/tag.js';
 import { createVirtualClock, type VirtualClock } from './clock.js';
 import { gateConfig } from './gate.js';
@@ -27,6 +26,7 @@ import {
   type Fault,
   type SentRequest,
   type SimulatedUpstream,
+  type Steps,
 } from './simulated-upstream.js';
 
 export interface SimulationOptions {
@@ -37,6 +37,11 @@ export interface SimulationOptions {
   readonly limits?: Partial<Config['limits']>;
   /** Puts something between the gate and the store. */
   readonly wrap?: ((store: Store) => Store) | undefined;
+  /** How many resources the store remembers. */
+  readonly resources?: number;
+  /** See `SimulatedUpstreamOptions`. */
+  readonly checks?: boolean;
+  readonly timesOut?: boolean;
   readonly fault?: (request: SentRequest) => Fault | undefined;
   readonly onApply?: (request: SentRequest, write: (path: string, content: string) => void) => void;
 }
@@ -47,15 +52,16 @@ export type Simulation = ReturnType<typeof simulate>;
  * A whole gate, composed as the server composes it, over a simulated backend, with time that stands still: what happens
  * next is the scheduler's choice alone.
  */
-export function simulate(scheduler: fc.Scheduler, options: SimulationOptions) {
+export function simulate(scheduler: Steps, options: SimulationOptions) {
   const config = configOf(options);
   const clock = createVirtualClock();
   const upstream = createSimulatedUpstream({ ...options, scheduler, clock });
   // Setting up a store of the usual size takes longer than a whole run.
-  const memory = createMemoryStore({ resources: 100, queue: config.limits.leaseQueue, clock });
+  const memory = createMemoryStore({ resources: options.resources ?? 100, queue: config.limits.leaseQueue, clock });
   const { journal, store } = withJournal(options.wrap?.(memory) ?? memory, clock);
   const records = new Map<string, DecisionRecord>();
-  const gate = createGate(partsOf(config, { store, upstream, clock, records }));
+  const budget = createHoldBudget(config.limits.holdTotal);
+  const gate = createGate(partsOf(config, { store, upstream, clock, records, budget }));
   const clients: SimulatedClient[] = [];
 
   /** Sends a request now. */
@@ -101,6 +107,8 @@ export function simulate(scheduler: fc.Scheduler, options: SimulationOptions) {
     clock,
     upstream,
     store,
+    /** What is held back at the moment (V4). */
+    budget,
     records: records as ReadonlyMap<string, DecisionRecord>,
     clients: clients as readonly Client[],
     send,
@@ -123,13 +131,21 @@ export function simulate(scheduler: fc.Scheduler, options: SimulationOptions) {
   };
 }
 
-function configOf({ kind, policy, routes, limits }: SimulationOptions): Config {
-  return gateConfig({
-    upstream: 'http://upstream.test',
-    policy: { ...(kind === 'upstream' && { validator: { kind } }), ...policy },
-    ...(routes && { routes }),
-    ...(limits && { limits }),
-  });
+/** Loading it takes longer than many a run. */
+const defaults = gateConfig({ upstream: 'http://upstream.test' });
+
+function configOf({ kind, policy, routes = [], limits }: SimulationOptions): Config {
+  const merged: Policy = {
+    ...defaults.policy,
+    ...(kind === 'upstream' && { validator: { kind } }),
+    ...policy,
+  };
+  return {
+    ...defaults,
+    policy: merged,
+    routes: routes.map((route) => ({ path: route.path, policy: { ...merged, ...route.policy } })),
+    limits: { ...defaults.limits, ...limits },
+  };
 }
 
 interface Surroundings {
@@ -137,9 +153,10 @@ interface Surroundings {
   readonly upstream: SimulatedUpstream;
   readonly clock: VirtualClock;
   readonly records: Map<string, DecisionRecord>;
+  readonly budget: HoldBudget;
 }
 
-function partsOf(config: Config, { store, upstream, clock, records }: Surroundings): GateParts {
+function partsOf(config: Config, { store, upstream, clock, records, budget }: Surroundings): GateParts {
   const locator = createLocator<RoutePolicy>({
     routes: config.routes,
     policy: config.policy,
@@ -154,7 +171,7 @@ function partsOf(config: Config, { store, upstream, clock, records }: Surroundin
     clock,
     limits: config.limits,
     observer: { decided: (record) => void records.set(record.requestId, record), advise() {}, wasAdvised: () => false },
-    budget: createHoldBudget(config.limits.holdTotal),
+    budget,
     crowds: createCrowds({ advise() {} }),
     repeats: createRepeats(16),
     cors: createCorsMemory(1),
