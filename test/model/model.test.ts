@@ -60,7 +60,7 @@ async function findTwice([name, wrap]: (typeof mistakes)[number]) {
   return { name, first, again: await check(1, replayOf(first), wrap) };
 }
 
-const { MODEL_RUNS = '2000', MODEL_SEED, MODEL_PATH, MODEL_REPLAY } = process.env;
+const { MODEL_RUNS = '1500', MODEL_SEED, MODEL_PATH, MODEL_REPLAY } = process.env;
 const replay = { seed: MODEL_SEED ? Number(MODEL_SEED) : undefined, path: MODEL_PATH, commands: MODEL_REPLAY };
 
 // tap follows every promise from its import on, which takes as long as the runs themselves: so they come first.
