@@ -141,7 +141,7 @@ export const headers: readonly Property[] = [
     assert.deepEqual(methodOverride([], rest), { kind: 'none' });
     assert.deepEqual(
       parametersOf(rest),
-      parametersOf(query).filter((parameter) => !/^(?:\+|%20)*_(?:method|METHOD)(?:=|$)/.test(parameter)),
+      parametersOf(query).filter((parameter) => !/^(?:\+|%20)*_(?:method|METHOD)(?:=|%00|$)/.test(parameter)),
     );
   }),
   property(
