@@ -36,6 +36,8 @@ export async function passUnguarded(
       const aborted = call.failure instanceof RequestBodyError;
       const isUnknown = aborted || result === 'unknown' || brokeOff(head, call);
       if (isUnknown) record.outcome = 'unknown';
+      // It may have come over what a guarded write has made meanwhile (W12).
+      if (isUnknown || result !== 'as-it-was') parts.repeats.overwritten(mark.keys);
       const facts = { rest: restAfter(aborted, quarantine), doubts: doubtedByAnswer(passage, head) };
       return parts.store.settle(mark, outcomeOf(isUnknown ? 'unknown' : result, head.status, facts));
     });
@@ -49,6 +51,7 @@ export async function passUnguarded(
       kind: 'unknown',
       rest: restAfter(error instanceof RequestBodyError && error.reason === 'aborted', quarantine),
     };
+    if (record.outcome === 'unknown') parts.repeats.overwritten(mark.keys);
     await parts.store.settle(mark, record.outcome === 'unknown' ? unknown : { kind: 'notSent' });
     return failure(passage, error, record.outcome);
   }
