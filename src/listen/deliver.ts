@@ -105,6 +105,12 @@ function hasNoBody(method: string | undefined, status: number): boolean {
 
 function stream(body: ResponseBody, answer: Answer, response: ServerResponse, delivery: Delivery): void {
   const stall = watchStall(response, delivery);
+  let isOver = false;
+  let stopRunningOut: (() => void) | undefined;
+  const over = (): void => {
+    isOver = true;
+    stopRunningOut?.();
+  };
   response.on('drain', () => {
     stall.end();
     body.resume();
@@ -112,8 +118,8 @@ function stream(body: ResponseBody, answer: Answer, response: ServerResponse, de
   response.once('close', () => {
     stall.end();
     if (response.writableFinished) return;
-    if (answer.runsOn === true) runOut(body, delivery.clock);
-    else body.abort();
+    if (answer.runsOn !== true) body.abort();
+    else if (!isOver) stopRunningOut = runOut(body, delivery.clock);
   });
   body.consume({
     data(chunk) {
@@ -122,11 +128,13 @@ function stream(body: ResponseBody, answer: Answer, response: ServerResponse, de
       return flows;
     },
     end(last, trailers) {
+      over();
       if (trailers.length > 0) response.addTrailers(pairs(trailers));
       response.end(last);
       stall.begin(0);
     },
     error() {
+      over();
       // A connection that is closed in order looks like the end of a body without a length (RFC 9112 6.3).
       if (response.socket !== null) breakOff(response.socket);
       response.destroy();
@@ -145,7 +153,7 @@ function watchStall(
   return {
     /** `allowance`: milliseconds that what waits may take beyond the limit. */
     begin(allowance) {
-      if (response.writableFinished) return;
+      if (response.writableFinished || response.destroyed) return;
       cancel ??= clock.after(stalledAfter + allowance, () => {
         if (response.socket !== null) breakOff(response.socket);
         response.destroy();
@@ -164,14 +172,15 @@ function giveUp(body: ResponseBody, { runsOn }: Answer, clock: Clock): void {
     body.abort();
     return;
   }
-  body.consume({ data: () => true, end() {}, error() {} });
-  runOut(body, clock);
+  // Before what has come is taken in, because that may be all of it.
+  const stop = runOut(body, clock);
+  body.consume({ data: () => true, end: stop, error: stop });
 }
 
 /** W15: the upstream of a write may still be at it, but not for ever: its outcome is on record since its head came. */
-function runOut(body: ResponseBody, clock: Clock): void {
+function runOut(body: ResponseBody, clock: Clock): () => void {
   body.resume();
-  clock.after(runningOut, () => body.abort());
+  return clock.after(runningOut, () => body.abort());
 }
 
 /** Resets a TCP connection, with nothing that looks like its regular end before. */
