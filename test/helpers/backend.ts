@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -31,6 +31,23 @@ export interface Backend {
 }
 
 /**
+ * Lets a server listen on a free loopback port; it is closed with all its connections when the test ends.
+ *
+ * @returns the port
+ */
+export async function serve(t: Owner, server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(async () => {
+    const closed = once(server, 'close');
+    server.close();
+    server.closeAllConnections();
+    await closed;
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+/**
  * Starts a scripted server on a free loopback port; it is closed with all its connections when the test ends.
  *
  * @param options `early`: the handler is called at the request head, while the body may still be on its way
@@ -53,15 +70,7 @@ export async function startBackend(t: Owner, handler: Handler, options: { early?
   });
   // Older versions of Node cut long heads off, newer ones refuse them.
   server.maxHeadersCount = 0;
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(async () => {
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  });
-  const { port } = server.address() as AddressInfo;
+  const port = await serve(t, server);
   const arrived = (count: number) =>
     new Promise<void>((resolve) => {
       const check = () => {

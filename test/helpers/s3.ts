@@ -1,12 +1,10 @@
-import { once } from 'node:events';
 import { mkdtemp, rm, utimes } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import aws4 from 'aws4';
-import type { Owner } from './backend.js';
+import { type Owner, serve } from './backend.js';
 import { type Answer, request } from './client.js';
 
 /** The part of s3rver that is used here; it has no types of its own. */
@@ -59,19 +57,15 @@ export async function startS3(t: Owner): Promise<S3> {
     const allowed = signature === 'valid' || (signature === 'none' && /^(?:GET|HEAD)$/.test(incoming.method ?? ''));
     return allowed ? handle(incoming, response) : refuse(incoming, response);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  // Called in reverse: the server is closed first.
   t.teardown(async () => {
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
     app.logger.exceptions.unhandle();
     app.logger.close();
     await rm(directory, { recursive: true });
   });
+  const port = await serve(t, server);
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${port}`,
     requests,
     age(key) {
       const time = new Date(Date.now() - 3_600_000);

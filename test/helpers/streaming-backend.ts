@@ -1,9 +1,7 @@
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Owner } from './backend.js';
+import { type Owner, serve } from './backend.js';
 
 /** Bytes that are unlike those one off, so that a gap shows. */
 const pattern = Buffer.from(
@@ -94,14 +92,6 @@ export async function startStreamingBackend(t: Owner): Promise<StreamingBackend>
     response.writeHead(204).end();
   }
 
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(async () => {
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  });
-  backend.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  backend.url = `http://127.0.0.1:${await serve(t, server)}`;
   return backend;
 }
