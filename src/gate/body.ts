@@ -1,7 +1,7 @@
 import { fieldLine, hasField } from '../http/fields.js';
 import type { RequestBodyError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
-import { RequestStream, receiveBody } from '../upstream/request-body.js';
+import { arrivedWithHead, RequestStream, receiveBody } from '../upstream/request-body.js';
 import { createContentHasher, hashContent } from '../version/tag.js';
 import { type Passage, timeoutsOf } from './passage.js';
 
@@ -68,10 +68,14 @@ function streaming(passage: Passage, head: readonly Buffer[]): WriteBody {
   };
 }
 
-/** The body of a request that takes no lease: it streams at the client's own pace. */
-export function streamBody(passage: Passage): SendableBody | undefined {
-  const { exchange, parts } = passage;
+/** The body of a request that takes no lease: unless it is there already, it streams at the client's own pace. */
+export async function streamBody(passage: Passage): Promise<SendableBody | undefined> {
+  const { exchange, parts, fields } = passage;
   if (exchange.body === undefined) return undefined;
+  if (exchange.sendContinue === undefined) {
+    const bytes = await arrivedWithHead(exchange.body, parts.limits.holdRequest);
+    if (bytes !== undefined) return { kind: 'held', bytes, chunked: !hasField(fields, 'content-length') };
+  }
   exchange.sendContinue?.();
   const pace = { ...timeoutsOf(passage), minRate: 0, grace: 0 };
   return new RequestStream(exchange.body, [], pace, parts.clock);

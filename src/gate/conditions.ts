@@ -1,5 +1,5 @@
 import { isWeak, scanEntityTags } from '../http/entity-tag.js';
-import { fieldLine, type RawHeaders, withoutFields } from '../http/fields.js';
+import { FieldNames, fieldLine, type RawHeaders, withoutFields } from '../http/fields.js';
 import type { Preconditions } from '../http/preconditions.js';
 import { isSigned } from '../resource/credential.js';
 import { isBarred, type SeenTag } from '../store/seen-tags.js';
@@ -15,11 +15,15 @@ export interface ReadPlan {
   readonly taken: Preconditions | undefined;
 }
 
-const ranges = ['range', 'if-range'];
-const matchFields = ['if-match', 'if-unmodified-since'];
-const noneMatchFields = ['if-none-match', 'if-modified-since'];
-const everyCondition = new Set([...matchFields, ...noneMatchFields, ...ranges]);
-const revalidation = new Set([...noneMatchFields, ...ranges]);
+const rangeNames = ['range', 'if-range'];
+const matchNames = ['if-match', 'if-unmodified-since'];
+const noneMatchNames = ['if-none-match', 'if-modified-since'];
+const everyName = [...matchNames, ...noneMatchNames, ...rangeNames];
+const ranges = new FieldNames(rangeNames);
+const matchFields = new FieldNames(matchNames);
+const noneMatchFields = new FieldNames(noneMatchNames);
+const everyCondition = new FieldNames(everyName);
+const revalidation = new FieldNames([...noneMatchNames, ...rangeNames]);
 
 /** Whether the upstream's own strong tags may decide at all (V1). */
 export function nativesAllowed(validator: Validator): boolean {
@@ -56,7 +60,7 @@ export function planRead(
     if (remaining.length > 0) rawHeaders.push('If-None-Match', remaining.join(', '));
     return { rawHeaders, taken: revalidated(conditions) };
   }
-  const rawHeaders = rangeTravels(raw, travels) ? [...raw] : withoutFields(raw, new Set(ranges));
+  const rawHeaders = rangeTravels(raw, travels) ? [...raw] : withoutFields(raw, ranges);
   return { rawHeaders, taken: undefined };
 }
 
@@ -126,20 +130,20 @@ export function conditionsForWrite(
   let fields = [...raw];
   const stays = (tag: string): boolean => !isSynthetic(tag) && (tag === native || !isBarred(seenTags, tag, hash));
   if (ifMatch.kind === 'tags' && !ifMatch.tags.every(stays)) {
-    fields = withoutFields(fields, new Set(['if-match', 'if-unmodified-since']));
+    fields = withoutFields(fields, matchFields);
     const natives = verdict.bySynthetic ? [native] : ifMatch.tags.filter(stays);
     const value = natives.filter((tag) => tag !== undefined).join(', ');
     if (value !== '') fields.push('If-Match', value);
   }
   if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some((tag) => isSynthetic(isWeak(tag) ? tag.slice(2) : tag))) {
-    fields = withoutFields(fields, new Set(['if-none-match', 'if-modified-since']));
+    fields = withoutFields(fields, noneMatchFields);
   }
   return fields;
 }
 
 /** Whether a request would go upstream without conditions, or with others, that its signature covers (W8). */
 export function breaksSignature({ fields, target }: Passage, sent: RawHeaders): boolean {
-  return [...everyCondition].some(
+  return everyName.some(
     (name) => fieldLine(fields, name) !== fieldLine(sent, name) && isSigned(fields, target.query, name),
   );
 }
@@ -149,11 +153,11 @@ export function breaksSignature({ fields, target }: Passage, sent: RawHeaders): 
  * that the upstream has never seen are taken out, all else is as the client sent it.
  */
 export function withoutSynthetic(raw: RawHeaders, conditions: Preconditions): string[] {
-  const dropped = new Set<string>();
   const { ifMatch, ifNoneMatch } = conditions;
-  if (ifMatch.kind === 'tags' && ifMatch.tags.some(isSynthetic)) dropped.add('if-match').add('if-unmodified-since');
+  let fields = [...raw];
+  if (ifMatch.kind === 'tags' && ifMatch.tags.some(isSynthetic)) fields = withoutFields(fields, matchFields);
   if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some((tag) => isSynthetic(isWeak(tag) ? tag.slice(2) : tag))) {
-    dropped.add('if-none-match').add('if-modified-since');
+    fields = withoutFields(fields, noneMatchFields);
   }
-  return dropped.size === 0 ? [...raw] : withoutFields(raw, dropped);
+  return fields;
 }

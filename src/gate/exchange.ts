@@ -42,7 +42,7 @@ export interface Answer {
   readonly rawHeaders: string[];
   readonly body: Buffer | string | ResponseBody | undefined;
   /** Trailers after a held body; a streaming one brings its own. */
-  readonly trailers?: readonly string[];
+  readonly trailers?: readonly string[] | undefined;
   /** With 101: the upstream's connection, to be joined with the client's. */
   readonly tunnel?: Socket;
   /** Called once the answer has been delivered, or could not be. */

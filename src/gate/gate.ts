@@ -1,5 +1,5 @@
 import { methodOverride, withoutMethodParameter } from '../headers/override.js';
-import { endToEnd, fieldLine, firstValue, withoutFields } from '../http/fields.js';
+import { endToEnd, FieldNames, fieldLine, firstValue } from '../http/fields.js';
 import { parsePreconditions } from '../http/preconditions.js';
 import { parseTarget, type Target } from '../resource/target.js';
 import { nothingSeen } from '../store/seen-tags.js';
@@ -67,7 +67,11 @@ const internalError: ProblemDetails = {
 };
 
 /** Finds out what a request is, and hands it to the protocol that it calls for. */
-async function route(parts: GateParts, exchange: Exchange, record: DecisionRecord): Promise<Answer | undefined> {
+function route(
+  parts: GateParts,
+  exchange: Exchange,
+  record: DecisionRecord,
+): Promise<Answer | undefined> | Answer | undefined {
   const parsed = parseTarget(exchange.requestTarget);
   if (parsed.kind === 'refused') {
     const next = 'Send the request-target in one unambiguous form.';
@@ -89,8 +93,13 @@ async function route(parts: GateParts, exchange: Exchange, record: DecisionRecor
     return reads ? readOrFail(passage) : pass(passage);
   }
   if (policy.methods.includes(method) || isConditional(conditions)) return write(passage);
-  record.kind = 'unguarded-write';
-  return passUnguarded(passage, passage.fields, streamBody(passage));
+  return writeUnguarded(passage);
+}
+
+/** A method that is not guarded, without conditions: it may write all the same (W16). */
+async function writeUnguarded(passage: Passage): Promise<Answer | undefined> {
+  passage.record.kind = 'unguarded-write';
+  return passUnguarded(passage, passage.fields, await streamBody(passage));
 }
 
 /** Everything about a request that the protocols need to know (I1 to I5). */
@@ -105,7 +114,7 @@ function enter(
     const details = { detail: fault.detail, next: 'Correct the request and send it again.', close: true };
     return { answer: made(exchange, record, fault.name, details) };
   }
-  const fields = withoutFields(endToEnd(exchange.rawHeaders, 'request'), notForwarded);
+  const fields = endToEnd(exchange.rawHeaders, 'request', notForwarded);
   const override = methodOverride(fields, target.query);
   if (override.kind === 'conflict') {
     const detail = `The request names more than one method to be taken for: ${override.methods.join(', ')}.`;
@@ -124,7 +133,7 @@ function enter(
 }
 
 /** What the gate answers itself (W13) and does not pass on. */
-const notForwarded = new Set(['expect']);
+const notForwarded = new FieldNames(['expect']);
 
 /**
  * I4: an override only raises. A request that some backend may take for a guarded write is that write, and a read that
@@ -156,8 +165,9 @@ async function readOrFail(passage: Passage): Promise<Answer | undefined> {
 /** A request that the gate has nothing to say about: it passes, streamed both ways. */
 async function pass(passage: Passage): Promise<Answer | undefined> {
   const { exchange, parts, record } = passage;
+  const body = exchange.body === undefined ? undefined : await streamBody(passage);
   const sentAt = parts.clock.now();
-  const call = send(passage, passage.fields, streamBody(passage));
+  const call = send(passage, passage.fields, body);
   const isSafe = safeMethods.has(passage.method);
   // W15: a write runs to its end once all of it was forwarded; nobody waits for the answer to a read.
   if (isSafe) exchange.onGone(() => call.abort());

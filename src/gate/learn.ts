@@ -1,6 +1,7 @@
 import { parseEntityTag } from '../http/entity-tag.js';
-import { fieldLine, fieldValues, type RawHeaders } from '../http/fields.js';
+import { fieldLine, fieldValues, hasField, type RawHeaders } from '../http/fields.js';
 import type { Selecting } from '../http/selecting.js';
+import { copied } from '../resource/percent.js';
 import { isBarred, type SeenTag } from '../store/seen-tags.js';
 import type { GivenTag, Observation, Outcome } from '../store/store.js';
 import type { ResponseHead } from '../upstream/call.js';
@@ -27,7 +28,8 @@ export interface Reading {
 
 /** The upstream's own tag, where the head alone tells that it may be used to decide (V1, V6, V7). */
 export function nativeTag({ parts, resource, seenTags }: Passage, head: ResponseHead): string | undefined {
-  return nativeOf({ head, hash: undefined, ...resource.policy, seenTags, receivedAt: parts.clock.now() });
+  const { validator } = resource.policy;
+  return nativeOf({ head, hash: undefined, validator, seenTags, receivedAt: parts.clock.now() });
 }
 
 /** The same with what the body tells: a tag that came over a write counts where the content is the same (V7). */
@@ -59,8 +61,13 @@ const hit = /;[ \t]*hit[ \t]*(?:[;,]|$)/;
 
 /** Whether an answer came out of a cache and so says nothing about now (V10, RFC 9111 5.1, RFC 9211 2.1). */
 export function isCached({ rawHeaders }: ResponseHead): boolean {
-  const isHit = fieldValues(rawHeaders, 'cache-status').some((value) => hit.test(value));
-  return isHit || fieldValues(rawHeaders, 'age').some((age) => Number(age) > 0);
+  if (
+    hasField(rawHeaders, 'cache-status') &&
+    fieldValues(rawHeaders, 'cache-status').some((value) => hit.test(value))
+  ) {
+    return true;
+  }
+  return hasField(rawHeaders, 'age') && fieldValues(rawHeaders, 'age').some((age) => Number(age) > 0);
 }
 
 /** Whether a request asks caches not to answer it (RFC 9111 5.2.1.4). */
@@ -74,22 +81,33 @@ export function asksPastCaches(fields: RawHeaders): boolean {
  */
 export function observationOf(reading: Reading): Observation {
   const { head, hash, view, selecting, sentAt, uncached, fingerprint } = reading;
-  const base = { view, selecting, sentAt, uncached, fingerprint };
-  if (head.status !== 200) {
-    const nothing = { native: undefined, upstreamTag: undefined, hash: undefined, etag: undefined };
-    return { ...base, ...nothing, exists: false, lastModified: undefined };
-  }
-  const native = nativeOf(reading);
-  const lastModified = fieldLine(head.rawHeaders, 'last-modified');
-  const upstreamTag = native ?? parseEntityTag(fieldLine(head.rawHeaders, 'etag'));
-  return { ...base, exists: true, native, upstreamTag, hash, etag: givenTag(reading, native), lastModified };
+  const exists = head.status === 200;
+  const native = exists ? kept(nativeOf(reading)) : undefined;
+  return {
+    view,
+    selecting,
+    sentAt,
+    uncached,
+    fingerprint,
+    exists,
+    native,
+    upstreamTag: exists ? (native ?? kept(parseEntityTag(fieldLine(head.rawHeaders, 'etag')))) : undefined,
+    hash: exists ? hash : undefined,
+    etag: exists ? givenTag(reading, native) : undefined,
+    lastModified: exists ? kept(fieldLine(head.rawHeaders, 'last-modified')) : undefined,
+  };
+}
+
+/** What came as a part of a head must not keep all of it in memory for as long as it is remembered. */
+function kept(text: string | undefined): string | undefined {
+  return text === undefined ? undefined : copied(text);
 }
 
 /** The tag that a reader is given. */
 function givenTag({ head, hash, validator }: Reading, native: string | undefined): string | undefined {
   if (native !== undefined) return native;
   if (hash !== undefined) return syntheticTag(hash, contentCoding(head));
-  return validator.kind === 'upstream' ? fieldLine(head.rawHeaders, 'etag') : undefined;
+  return validator.kind === 'upstream' ? kept(fieldLine(head.rawHeaders, 'etag')) : undefined;
 }
 
 /** How a forwarded write ended, by the upstream's status (W9's table). */

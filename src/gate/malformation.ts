@@ -1,4 +1,4 @@
-import { fieldLine, fieldValues, hasField, type RawHeaders } from '../http/fields.js';
+import { fieldLine, firstValue, hasField, type RawHeaders } from '../http/fields.js';
 import { isAuthority } from '../resource/target.js';
 import type { ProblemName } from './answers.js';
 import type { Exchange } from './exchange.js';
@@ -33,8 +33,8 @@ function versionFault(httpVersion: string): string | undefined {
 }
 
 function hostFault(httpVersion: string, rawHeaders: RawHeaders): string | undefined {
-  const [host, ...others] = fieldValues(rawHeaders, 'host');
-  if (others.length > 0) return 'The request has more than one Host field.';
+  const host = firstValue(rawHeaders, 'host');
+  if (fieldLine(rawHeaders, 'host') !== host) return 'The request has more than one Host field.';
   if (host === undefined) return httpVersion === '1.1' ? 'The request has no Host field.' : undefined;
   return host === '' || isAuthority(host) ? undefined : 'The Host field names no valid host.';
 }

@@ -61,13 +61,18 @@ export interface RecordedRequest {
   readonly clientAddress: string | undefined;
 }
 
+function withoutQuery(requestTarget: string): string {
+  const mark = requestTarget.indexOf('?');
+  return mark === -1 ? requestTarget : requestTarget.slice(0, mark);
+}
+
 /** @returns a record of a request about which nothing else is known yet */
 export function newRecord({ requestId, method, requestTarget, clientAddress }: RecordedRequest): DecisionRecord {
   return {
     requestId,
     route: '*',
     method,
-    path: requestTarget.split('?', 1)[0] ?? '',
+    path: withoutQuery(requestTarget),
     kind: 'passed',
     decision: 'forwarded',
     condition: 'none',

@@ -82,6 +82,14 @@ export interface Passage {
   readonly resource: Resource;
   /** What is held against the upstream's own tags here (V7), as the store or a write of this request last told. */
   seenTags: readonly SeenTag[];
+  /** The view that the request reads and writes (I2), once somebody has asked for it. */
+  view?: View;
+}
+
+/** What a request sees of a resource, and whether its credentials are good for it alone (I2, W4). */
+export interface View {
+  readonly view: string;
+  readonly bound: boolean;
 }
 
 /** The route's timeouts, in milliseconds: its own, or the limits. */
@@ -117,7 +125,16 @@ function call(
 ): Call {
   const { parts, exchange, host } = passage;
   const rawHeaders = parts.outbound(fields, exchange, host);
-  return parts.upstream.call({ method, target: target.raw, rawHeaders, body, ...timeoutsOf(passage), onInformational });
+  const { upstreamTimeout, idleTimeout } = timeoutsOf(passage);
+  return parts.upstream.call({
+    method,
+    target: target.raw,
+    rawHeaders,
+    body,
+    upstreamTimeout,
+    idleTimeout,
+    onInformational,
+  });
 }
 
 /** How this request's representations are hashed. `limit`: decoded bytes; `keep`: bytes held where all are needed. */

@@ -47,7 +47,7 @@ export async function read(passage: Passage): Promise<Answer> {
   }
   if (reading.head.status !== 200) return passOn(passage, reading);
   const known = versionInHead(passage, reading.head);
-  if (known.told) return answerFromHead(passage, reading, known.hash);
+  if (known !== undefined) return answerFromHead(passage, reading, known);
   return passage.method === 'HEAD' ? answerHead(passage, reading) : answerGet(passage, reading);
 }
 
@@ -105,11 +105,7 @@ async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
   const coding = fieldLine(head.rawHeaders, 'content-encoding');
   const hash = await hashRepresentation(held.bytes, coding, hashingFor(passage, hashProbe));
   const observation = await learn(passage, reading, hash);
-  const whole = (): Answer => ({
-    ...relay(passage, head, held.bytes, { etag: observation.etag }),
-    trailers: held.trailers,
-    release: held.release,
-  });
+  const whole = (): Answer => relay(passage, head, held, { etag: observation.etag });
   return conclude(passage, reading, observation, whole, held.release);
 }
 
@@ -151,25 +147,31 @@ async function readWhole(
 }
 
 /** Where the head tells the version, the body streams past. */
-async function answerFromHead(passage: Passage, reading: Reading, hash: string | undefined): Promise<Answer> {
+async function answerFromHead(passage: Passage, reading: Reading, { keeps, hash }: VersionInHead): Promise<Answer> {
   const { head, call } = reading;
   const observation = await learn(passage, reading, hash);
-  const keeps = hash === undefined && keepsNativeTag(passage, head);
   const answer = (): Answer => relay(passage, head, call, keeps ? 'keep' : { etag: observation.etag });
   return conclude(passage, reading, observation, answer, () => discard(call));
 }
 
+/** What a head tells of the version. `keeps`: by the upstream's own tag, which stays. */
+interface VersionInHead {
+  readonly keeps: boolean;
+  readonly hash: string | undefined;
+}
+
+const byOwnTag: VersionInHead = { keeps: true, hash: undefined };
+
 /**
- * Whether the head alone tells the version: a usable native tag, or the field that is the version (V1). Under
+ * The version, where the head alone tells it: by a usable native tag, or by the field that is the version (V1). Under
  * `upstream` nothing else ever does.
  */
-function versionInHead(passage: Passage, head: ResponseHead): { told: boolean; hash: string | undefined } {
+function versionInHead(passage: Passage, head: ResponseHead): VersionInHead | undefined {
   const { validator } = passage.resource.policy;
-  if (validator.kind === 'header') {
-    const value = fieldLine(head.rawHeaders, validator.name);
-    return { told: true, hash: value === undefined ? undefined : headerVersionHash(value) };
-  }
-  return { told: keepsNativeTag(passage, head), hash: undefined };
+  if (validator.kind !== 'header') return keepsNativeTag(passage, head) ? byOwnTag : undefined;
+  const value = fieldLine(head.rawHeaders, validator.name);
+  if (value !== undefined) return { keeps: false, hash: headerVersionHash(value) };
+  return { keeps: keepsNativeTag(passage, head), hash: undefined };
 }
 
 /** Makes an observation of the answer, and records it where R3 allows. Without one, readers are given no tag. */

@@ -143,7 +143,7 @@ async function answerOfPatch(
   const coding = fieldLine(head.rawHeaders, 'content-encoding');
   const hash = await hashRepresentation(held.bytes, coding, { ignore: [], pointer: undefined, limit: hashBody });
   const tag = { etag: hash === contentHash ? etag : undefined };
-  return { ...relay(passage, head, held.bytes, tag), trailers: held.trailers, release: held.release };
+  return relay(passage, head, held, tag);
 }
 
 /** W10: keys of the resources that a successful answer names besides its own. */

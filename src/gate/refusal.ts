@@ -1,5 +1,5 @@
 import { exposeEtag } from '../headers/cors.js';
-import { fieldLine, withoutFields } from '../http/fields.js';
+import { FieldNames, fieldLine, withoutFields } from '../http/fields.js';
 import type { ResponseHead } from '../upstream/call.js';
 import { problemStatus } from './answers.js';
 import type { Decision, Refusal } from './decision.js';
@@ -44,7 +44,12 @@ export function alreadyApplied(
 }
 
 /** What describes the problem itself, and how browsers are to treat its page. */
-const ofTheProblem = new Set(['content-type', 'content-length', 'x-content-type-options', 'content-security-policy']);
+const ofTheProblem = new FieldNames([
+  'content-type',
+  'content-length',
+  'x-content-type-options',
+  'content-security-policy',
+]);
 
 /** A2: `Prefer: return=representation` on a 412 (RFC 8144 3.2) gives what the client has to merge with. */
 function withRepresentation(

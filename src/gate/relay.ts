@@ -1,7 +1,8 @@
 import { allowConditional, exposeEtag } from '../headers/cors.js';
-import { endToEnd, fieldLine, hasField, withoutFields } from '../http/fields.js';
-import type { ResponseHead } from '../upstream/call.js';
+import { endToEnd, FieldNames, fieldLine, hasField, withoutFields } from '../http/fields.js';
+import type { ResponseBody, ResponseHead } from '../upstream/call.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
+import type { Held } from '../upstream/represent.js';
 import type { Answer } from './exchange.js';
 import { nativeTag } from './learn.js';
 import { type Passage, refuse } from './passage.js';
@@ -14,11 +15,13 @@ export const safeMethods: ReadonlySet<string> = new Set([
   ...['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY'],
 ]);
 
+const entityTag = new FieldNames(['etag']);
+
 /** What only the gate says (A3, W14). */
-const gateOwned = new Set(['x-request-id', 'ifmatch-report']);
+const gateOwned = new FieldNames(['x-request-id', 'ifmatch-report']);
 
 /** Fields that describe a body or only make sense with one; a 304 carries none of them (RFC 9110 15.4.5). */
-const ofTheBody = new Set([
+const ofTheBody = new FieldNames([
   ...['content-length', 'content-type', 'content-encoding', 'content-language', 'content-range', 'content-md5'],
   ...['content-digest', 'repr-digest', 'digest', 'trailer'],
 ]);
@@ -29,13 +32,21 @@ const ofTheBody = new Set([
  *
  * @param body what is left of the body: streaming, held, or none
  */
-export function relay(passage: Passage, head: ResponseHead, body: Answer['body'], tag: TagChange = 'keep'): Answer {
+export function relay(
+  passage: Passage,
+  head: ResponseHead,
+  body: Extract<Held, { kind: 'whole' }> | ResponseBody | undefined,
+  tag: TagChange = 'keep',
+): Answer {
   passage.record.status = head.status;
+  const whole = body !== undefined && 'bytes' in body ? body : undefined;
   return {
     status: head.status,
     statusText: head.statusText,
     rawHeaders: relayedFields(passage, head, tag),
-    body,
+    body: whole === undefined ? (body as ResponseBody | undefined) : whole.bytes,
+    trailers: whole?.trailers,
+    release: whole?.release,
     runsOn: !safeMethods.has(passage.method),
   };
 }
@@ -58,7 +69,7 @@ export function notModified(passage: Passage, head: ResponseHead, tag: TagChange
 }
 
 function relayedFields({ parts, exchange, resource, fields }: Passage, head: ResponseHead, tag: TagChange): string[] {
-  let raw = withoutFields(endToEnd(head.rawHeaders, 'response'), gateOwned);
+  let raw = endToEnd(head.rawHeaders, 'response', gateOwned);
   if (tag !== 'keep') raw = withEntityTag(raw, tag.etag);
   if (resource.policy.guard !== 'off') {
     // Many servers leave the permission out of their errors: those say nothing about the others.
@@ -72,7 +83,7 @@ function relayedFields({ parts, exchange, resource, fields }: Passage, head: Res
 }
 
 function withEntityTag(raw: string[], etag: string | undefined): string[] {
-  const rest = withoutFields(raw, new Set(['etag']));
+  const rest = withoutFields(raw, entityTag);
   if (etag !== undefined) rest.push('ETag', etag);
   return rest;
 }

@@ -1,11 +1,11 @@
-import { withoutFields } from '../http/fields.js';
+import { FieldNames, withoutFields } from '../http/fields.js';
 import { UpstreamError } from '../upstream/errors.js';
 import type { Answer } from './exchange.js';
 import { type Passage, refuse } from './passage.js';
 import { relay, upstreamProblem } from './relay.js';
 
 /** A3, W14: what only the gate says. RFC 9110 8.6, RFC 9112 6.1: a 1xx has no framing. */
-const notOf101 = new Set(['x-request-id', 'ifmatch-report', 'content-length', 'transfer-encoding']);
+const notOf101 = new FieldNames(['x-request-id', 'ifmatch-report', 'content-length', 'transfer-encoding']);
 
 /**
  * A GET that asks for another protocol (RFC 9110 7.8): if the upstream agrees, its answer comes with its connection,

@@ -12,7 +12,7 @@ import { decodableCodings } from '../version/decoding.js';
 import { headerVersionHash } from '../version/tag.js';
 import { namesSynthetic } from './decide.js';
 import { isCached, nativeTag, observationOf } from './learn.js';
-import { hashingFor, type Passage, sendRead, timeoutsOf } from './passage.js';
+import { hashingFor, type Passage, sendRead, timeoutsOf, type View } from './passage.js';
 
 /** What a read of the gate's own told about the current version (W4, W5). */
 export type ProbeResult =
@@ -50,9 +50,13 @@ export interface ProbeOptions {
 }
 
 /** The view that this request reads and writes (I2). */
-export function viewOf({ parts, readTarget, fields, host, resource }: Passage): { view: string; bound: boolean } {
-  const identity = parts.identify(fields, host, resource.policy.credentials, readTarget.query);
-  return { view: viewId(readTarget, identity), bound: identity.bound };
+export function viewOf(passage: Passage): View {
+  if (passage.view === undefined) {
+    const { parts, readTarget, fields, host, resource } = passage;
+    const identity = parts.identify(fields, host, resource.policy.credentials, readTarget.query);
+    passage.view = { view: viewId(readTarget, identity, resource.key), bound: identity.bound };
+  }
+  return passage.view;
 }
 
 /** Whether the gate must not send this request's credentials a second time (W4). */

@@ -1,4 +1,13 @@
-import { fieldLine, fieldValues, firstValue, listMembers, type RawHeaders } from '../http/fields.js';
+import {
+  FieldNames,
+  fieldLine,
+  fieldValues,
+  firstValue,
+  hasField,
+  lastNamed,
+  listMembers,
+  type RawHeaders,
+} from '../http/fields.js';
 
 const conditionalFields: readonly string[] = [
   'If-Match',
@@ -13,11 +22,7 @@ const gateFields = 'ETag, Retry-After, Proxy-Status, X-Request-Id';
 const longestOrigin = 512;
 const longestFields = 1024;
 
-const remembered: ReadonlySet<string> = new Set([
-  'access-control-allow-origin',
-  'access-control-allow-credentials',
-  'vary',
-]);
+const remembered = new FieldNames(['access-control-allow-origin', 'access-control-allow-credentials', 'vary']);
 
 /** What upstream answers said of other origins, by route and Origin (R6). */
 export interface CorsMemory {
@@ -95,7 +100,7 @@ function rememberedFields(raw: RawHeaders): readonly string[] {
   const fields: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] ?? '';
-    if (remembered.has(name.toLowerCase())) fields.push(name, raw[index + 1] ?? '');
+    if (remembered.has(name)) fields.push(name, raw[index + 1] ?? '');
   }
   return fields;
 }
@@ -103,27 +108,20 @@ function rememberedFields(raw: RawHeaders): readonly string[] {
 /** Adds members to a list field of an answer that other origins may read; the last line of the field takes them. */
 function withMembers(raw: RawHeaders, field: string, members: readonly string[]): string[] {
   const fields = [...raw];
-  if (firstValue(raw, 'access-control-allow-origin') === undefined) return fields;
+  if (!hasField(raw, 'access-control-allow-origin')) return fields;
   const name = field.toLowerCase();
   const present = new Set(listMembers((fieldLine(raw, name) ?? '').toLowerCase()));
   // With credentials `*` is a field name like any other (Fetch, "CORS protocol and credentials").
   if (present.has('*') && !allowsCredentials(raw)) return fields;
   const missing = members.filter((member) => !present.has(member.toLowerCase())).join(', ');
   if (missing === '') return fields;
-  const last = lastValueIndex(fields, name);
+  const last = lastNamed(fields, name);
   if (last === -1) return [...fields, field, missing];
-  const value = fields[last] ?? '';
-  fields[last] = value.trim() === '' ? missing : `${value}, ${missing}`;
+  const value = fields[last + 1] ?? '';
+  fields[last + 1] = value.trim() === '' ? missing : `${value}, ${missing}`;
   return fields;
 }
 
 function allowsCredentials(raw: RawHeaders): boolean {
   return fieldValues(raw, 'access-control-allow-credentials').includes('true');
-}
-
-function lastValueIndex(raw: RawHeaders, name: string): number {
-  for (let index = raw.length - 2; index >= 0; index -= 2) {
-    if ((raw[index] ?? '').toLowerCase() === name) return index + 1;
-  }
-  return -1;
 }

@@ -1,4 +1,4 @@
-import type { RawHeaders } from '../http/fields.js';
+import { FieldNames, hasField, lastNamed, type RawHeaders } from '../http/fields.js';
 
 /** The configuration keys `host`, `forwarded`, `via` and `identity.pathHeaders`. */
 export interface ForwardedOptions {
@@ -23,9 +23,11 @@ export interface ForwardedContext {
   readonly httpVersion: string;
 }
 
+/** What the gate writes itself, or drops. As a variable of CGI or WSGI `_` is `-`: dropped in both spellings. */
+const requestId = new FieldNames(spellings('x-request-id'));
 /** Fields that name another path than the request-target does; some frameworks believe them (I4). */
-const pathFields: ReadonlySet<string> = new Set(['x-original-url', 'x-rewrite-url']);
-const forwardedFields: ReadonlySet<string> = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host']);
+const pathFields = new FieldNames(['x-original-url', 'x-rewrite-url'].flatMap(spellings));
+const forwardedFields = new FieldNames(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host'].flatMap(spellings));
 
 /**
  * The fields that the upstream gets: Host, X-Forwarded-* and Via as the options say, path fields dropped (I4), exactly
@@ -38,24 +40,32 @@ export function requestFields(raw: RawHeaders, context: ForwardedContext, option
   const fields: string[] = [];
   let hasHost = false;
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] ?? '';
-    // Variables of CGI and WSGI make no difference between `_` and `-`: what is dropped is dropped in both spellings.
-    const folded = name.toLowerCase().replaceAll('_', '-');
-    if (folded === 'x-request-id') continue;
-    if (options.pathHeaders === 'drop' && pathFields.has(folded)) continue;
-    if (options.forwarded === 'replace' && forwardedFields.has(folded)) continue;
-    if (name.toLowerCase() === 'host') {
-      if (!hasHost) fields.push(name, hostValue(context, options));
-      hasHost = true;
-      continue;
-    }
-    fields.push(name, raw[index + 1] ?? '');
+    const name = raw[index] as string;
+    if (isOfTheClientAlone(name, options)) continue;
+    const isHost = name.length === 4 && name.toLowerCase() === 'host';
+    if (!isHost) fields.push(name, raw[index + 1] as string);
+    else if (!hasHost) fields.push(name, hostValue(context, options));
+    hasHost ||= isHost;
   }
   if (!hasHost) fields.unshift('Host', hostValue(context, options));
   if (options.forwarded !== 'off') addForwarded(fields, context);
   fields.push('X-Request-Id', context.requestId);
   if (options.via === 'both') fields.push('Via', viaValue(context.httpVersion));
   return fields;
+}
+
+function isOfTheClientAlone(name: string, { pathHeaders, forwarded }: ForwardedOptions): boolean {
+  // All of them begin so.
+  if ((name.charCodeAt(0) | 0x20) !== 0x78) return false;
+  if (requestId.has(name) || (pathHeaders === 'drop' && pathFields.has(name))) return true;
+  return forwarded === 'replace' && forwardedFields.has(name);
+}
+
+/** All spellings of a name with `-` and `_`, in lower case. */
+function spellings(name: string): string[] {
+  return name.split('-').reduce<string[]>((all, part) => {
+    return all.length === 0 ? [part] : all.flatMap((begun) => [`${begun}-${part}`, `${begun}_${part}`]);
+  }, []);
 }
 
 /**
@@ -79,20 +89,15 @@ function hostValue(context: ForwardedContext, options: ForwardedOptions): string
 /** Adds the address to the last X-Forwarded-For line; Proto and Host stay where a proxy in front has set them. */
 function addForwarded(fields: string[], context: ForwardedContext): void {
   const address = plainAddress(context.remoteAddress);
-  const present = new Map<string, number>();
-  for (let index = 0; index + 1 < fields.length; index += 2) {
-    const name = (fields[index] ?? '').toLowerCase();
-    if (forwardedFields.has(name)) present.set(name, index + 1);
-  }
-  const last = present.get('x-forwarded-for');
-  if (last === undefined) {
+  const last = lastNamed(fields, 'x-forwarded-for');
+  if (last === -1) {
     if (address !== '') fields.push('X-Forwarded-For', address);
   } else if (address !== '') {
-    const earlier = fields[last] ?? '';
-    fields[last] = earlier.trim() === '' ? address : `${earlier}, ${address}`;
+    const earlier = fields[last + 1] ?? '';
+    fields[last + 1] = earlier.trim() === '' ? address : `${earlier}, ${address}`;
   }
-  if (!present.has('x-forwarded-proto')) fields.push('X-Forwarded-Proto', context.protocol);
-  if (!present.has('x-forwarded-host') && context.clientHost !== '') {
+  if (!hasField(fields, 'x-forwarded-proto')) fields.push('X-Forwarded-Proto', context.protocol);
+  if (!hasField(fields, 'x-forwarded-host') && context.clientHost !== '') {
     fields.push('X-Forwarded-Host', context.clientHost);
   }
 }

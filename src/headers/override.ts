@@ -1,4 +1,4 @@
-import { listMembers, type RawHeaders } from '../http/fields.js';
+import { FieldNames, listMembers, type RawHeaders } from '../http/fields.js';
 
 /** What the method override fields and parameters of a request say (I4). */
 export type Override =
@@ -17,6 +17,7 @@ const spacedNames: ReadonlySet<string> = new Set(['method', 'METHOD']);
  * `-` and `_` for the same, so each may be either.
  */
 export const overrideFields: ReadonlySet<string> = new Set(names.flatMap(spellings));
+const overrideNames = new FieldNames(overrideFields);
 
 /**
  * The method that a request asks to be treated as, by `X-HTTP-Method-Override`, `X-Method-Override`, `X-HTTP-Method` or
@@ -27,18 +28,22 @@ export const overrideFields: ReadonlySet<string> = new Set(names.flatMap(spellin
  * @returns the method in upper case; `conflict` with all of them where they disagree
  */
 export function methodOverride(raw: RawHeaders, query: string | undefined): Override {
-  const methods = new Set<string>();
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    if (!overrideFields.has((raw[index] ?? '').toLowerCase())) continue;
-    for (const member of listMembers(raw[index + 1] ?? '')) methods.add(member.toUpperCase());
-  }
-  for (const value of parameterValues(query)) {
-    const method = value.trim().toUpperCase();
-    if (method !== '') methods.add(method);
-  }
+  const named = [...fieldMembers(raw), ...parameterValues(query).map((value) => value.trim())];
+  if (named.length === 0) return none;
+  const methods = new Set(named.filter((name) => name !== '').map((name) => name.toUpperCase()));
   const [method, ...others] = methods;
-  if (method === undefined) return { kind: 'none' };
+  if (method === undefined) return none;
   return others.length === 0 ? { kind: 'method', method } : { kind: 'conflict', methods: [...methods] };
+}
+
+const none: Override = { kind: 'none' };
+
+function fieldMembers(raw: RawHeaders): string[] {
+  const members: string[] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    if (overrideNames.has(raw[index] ?? '')) members.push(...listMembers(raw[index + 1] ?? ''));
+  }
+  return members;
 }
 
 /**

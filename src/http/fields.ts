@@ -4,15 +4,40 @@
  */
 export type RawHeaders = readonly string[];
 
+/**
+ * Names of fields, to be looked up in any case. Most of a message's fields are none of the names asked for, and their
+ * length alone tells.
+ */
+export class FieldNames {
+  readonly #names: ReadonlySet<string>;
+  /** Bit n: there is a name of n characters; the last bit stands for all that are longer. */
+  #lengths = 0;
+
+  /** @param names in lower case */
+  constructor(names: Iterable<string>) {
+    this.#names = new Set(names);
+    for (const name of this.#names) this.#lengths |= lengthBit(name);
+  }
+
+  has(name: string): boolean {
+    return (this.#lengths & lengthBit(name)) !== 0 && this.#names.has(name.toLowerCase());
+  }
+}
+
+function lengthBit({ length }: string): number {
+  return length < 31 ? 1 << length : 1 << 31;
+}
+
 /** Fields that concern one connection only, whether `Connection` nominates them or not (RFC 9110 7.6.1). */
-const hopByHop: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'transfer-encoding',
-  'upgrade',
-]);
+const hopByHop = ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade'];
+
+const ofTheConnection = {
+  request: new FieldNames([...hopByHop, 'trailer']),
+  response: new FieldNames(hopByHop),
+};
+
+/** What Connection nearly always says: nothing about other fields than those that are dropped anyway. */
+const nominatesNothing = /^(?:keep-alive|close|upgrade)$/i;
 
 /**
  * Fields that `Connection` cannot nominate away. A client that could strip them would make the gate decide on one
@@ -51,7 +76,7 @@ const protectedFields: ReadonlySet<string> = new Set([
 ]);
 
 /** Fields that make sense before a body only (RFC 9110 6.5.1). `endToEnd` drops those of the connection besides. */
-const neverTrailers: ReadonlySet<string> = new Set([
+const neverTrailers = new FieldNames([
   ...['content-length', 'content-type', 'content-encoding', 'content-range', 'host', 'trailer'],
   ...['etag', 'last-modified', 'age', 'cache-control', 'date', 'expires', 'location', 'pragma', 'retry-after', 'vary'],
   ...['proxy-authenticate', 'set-cookie', 'www-authenticate', 'x-request-id', 'ifmatch-report'],
@@ -68,8 +93,8 @@ const protectedPrefixes: readonly string[] = ['accept', 'access-control-', 'cont
  */
 export function fieldValues(raw: RawHeaders, name: string): string[] {
   const values: string[] = [];
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    if (isNamed(raw[index], name)) values.push(raw[index + 1] ?? '');
+  for (let index = nextNamed(raw, name, 0); index !== -1; index = nextNamed(raw, name, index + 2)) {
+    values.push(raw[index + 1] ?? '');
   }
   return values;
 }
@@ -82,8 +107,9 @@ export function fieldValues(raw: RawHeaders, name: string): string[] {
  * @returns undefined where there is no such field; an empty string where there is one without a value
  */
 export function fieldLine(raw: RawHeaders, name: string): string | undefined {
-  const values = fieldValues(raw, name);
-  return values.length === 0 ? undefined : values.join(', ');
+  const first = nextNamed(raw, name, 0);
+  if (first === -1) return undefined;
+  return nextNamed(raw, name, first + 2) === -1 ? raw[first + 1] : fieldValues(raw, name).join(', ');
 }
 
 /**
@@ -93,10 +119,8 @@ export function fieldLine(raw: RawHeaders, name: string): string | undefined {
  * @param name field name in lower case
  */
 export function firstValue(raw: RawHeaders, name: string): string | undefined {
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    if (isNamed(raw[index], name)) return raw[index + 1];
-  }
-  return undefined;
+  const first = nextNamed(raw, name, 0);
+  return first === -1 ? undefined : raw[first + 1];
 }
 
 /**
@@ -106,22 +130,28 @@ export function firstValue(raw: RawHeaders, name: string): string | undefined {
  * @param name field name in lower case
  */
 export function hasField(raw: RawHeaders, name: string): boolean {
-  return firstValue(raw, name) !== undefined;
+  return nextNamed(raw, name, 0) !== -1;
+}
+
+/**
+ * Index of the last field of a name, or -1; its value stands behind it.
+ *
+ * @param raw flat list of fields
+ * @param name field name in lower case
+ */
+export function lastNamed(raw: RawHeaders, name: string): number {
+  let last = -1;
+  for (let index = nextNamed(raw, name, 0); index !== -1; index = nextNamed(raw, name, index + 2)) last = index;
+  return last;
 }
 
 /**
  * A copy without the named fields; the others keep spelling and order.
  *
  * @param raw flat list of fields
- * @param names field names in lower case
  */
-export function withoutFields(raw: RawHeaders, names: ReadonlySet<string>): string[] {
-  const kept: string[] = [];
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] ?? '';
-    if (!names.has(name.toLowerCase())) kept.push(name, raw[index + 1] ?? '');
-  }
-  return kept;
+export function withoutFields(raw: RawHeaders, names: FieldNames): string[] {
+  return without(raw, names, nothing);
 }
 
 /**
@@ -132,17 +162,31 @@ export function withoutFields(raw: RawHeaders, names: ReadonlySet<string>): stri
  *
  * @param raw flat list of fields as they came from the client or the upstream
  * @param direction whose head it is
+ * @param besides further fields to leave out
  */
-export function endToEnd(raw: RawHeaders, direction: 'request' | 'response'): string[] {
-  const dropped = new Set(hopByHop);
-  if (direction === 'request') dropped.add('trailer');
-  for (const value of fieldValues(raw, 'connection')) {
-    for (const member of listMembers(value)) {
-      const name = member.toLowerCase();
-      if (!isProtected(name) && name !== 'trailer') dropped.add(name);
-    }
+export function endToEnd(raw: RawHeaders, direction: 'request' | 'response', besides = nothing): string[] {
+  const nominated = nominatedFields(raw);
+  const rest = without(raw, ofTheConnection[direction], besides);
+  return nominated === undefined ? rest : withoutFields(rest, nominated);
+}
+
+/** What Connection takes along, or undefined where that is nothing. */
+function nominatedFields(raw: RawHeaders): FieldNames | undefined {
+  const lines = fieldValues(raw, 'connection');
+  if (lines.every((line) => nominatesNothing.test(line))) return undefined;
+  const names = lines.flatMap(listMembers).map((member) => member.toLowerCase());
+  return new FieldNames(names.filter((name) => !isProtected(name) && name !== 'trailer'));
+}
+
+const nothing = new FieldNames([]);
+
+function without(raw: RawHeaders, names: FieldNames, besides: FieldNames): string[] {
+  const kept: string[] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index] ?? '';
+    if (!names.has(name) && !besides.has(name)) kept.push(name, raw[index + 1] ?? '');
   }
-  return withoutFields(raw, dropped);
+  return kept;
 }
 
 /**
@@ -152,7 +196,7 @@ export function endToEnd(raw: RawHeaders, direction: 'request' | 'response'): st
  * @param raw flat list of trailers as they came
  */
 export function passableTrailers(raw: RawHeaders): RawHeaders {
-  return raw.length === 0 ? raw : withoutFields(endToEnd(raw, 'request'), neverTrailers);
+  return raw.length === 0 ? raw : endToEnd(raw, 'request', neverTrailers);
 }
 
 /**
@@ -179,8 +223,13 @@ export function listMembers(value: string): string[] {
   return members;
 }
 
-function isNamed(candidate: string | undefined, name: string): boolean {
-  return candidate !== undefined && candidate.length === name.length && candidate.toLowerCase() === name;
+/** Index of the first field of that name from `start` on, or -1. */
+function nextNamed(raw: RawHeaders, name: string, start: number): number {
+  for (let index = start; index + 1 < raw.length; index += 2) {
+    const candidate = raw[index] as string;
+    if (candidate.length === name.length && (candidate === name || candidate.toLowerCase() === name)) return index;
+  }
+  return -1;
 }
 
 function isProtected(name: string): boolean {

@@ -20,8 +20,31 @@ const longestDate = 33;
  * @returns milliseconds since the epoch; undefined for anything else, dates that do not exist included
  */
 export function parseHttpDate(value: string | undefined, now: number = Date.now()): number | undefined {
-  const text = value?.trim() ?? '';
+  if (value === undefined) return undefined;
+  const known = recent.get(value);
+  if (known !== undefined) return known;
+  const text = value.trim();
   if (text.length > longestDate) return undefined;
+  const time = parsed(text, now);
+  if (time !== undefined && text.length === fixdateLength) remember(value, time);
+  return time;
+}
+
+/** "Sun, 06 Nov 1994 08:49:37 GMT": the one form that is generated today, and that needs no `now`. */
+const fixdateLength = 29;
+
+/** Many answers have the same few dates. */
+const recent = new Map<string, number>();
+const mostRecent = 1000;
+
+function remember(value: string, time: number): void {
+  // White space around it may be as long as a field.
+  if (value.length !== fixdateLength) return;
+  if (recent.size >= mostRecent) recent.clear();
+  recent.set(value, time);
+}
+
+function parsed(text: string, now: number): number | undefined {
   const long = (fixdate.exec(text) ?? asctime.exec(text))?.groups;
   if (long) return timeOf(long, Number(long.year));
   const short = rfc850.exec(text)?.groups;

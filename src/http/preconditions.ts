@@ -117,12 +117,14 @@ function condition(holds: boolean): Condition {
   return holds ? 'true' : 'false';
 }
 
+const absent = { condition: { kind: 'absent' }, malformed: undefined } as const;
+
 function tagCondition(
   raw: RawHeaders,
   field: MalformedCondition['field'],
 ): { condition: TagCondition; malformed: MalformedCondition | undefined } {
-  const line = fieldLine(raw, field.toLowerCase());
-  if (line === undefined) return { condition: { kind: 'absent' }, malformed: undefined };
+  const line = fieldLine(raw, field === 'If-Match' ? 'if-match' : 'if-none-match');
+  if (line === undefined) return absent;
   const list = scanEntityTags(line);
   if (list.kind !== 'malformed') return { condition: list, malformed: undefined };
   const { position, reason } = list;

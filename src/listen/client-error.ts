@@ -58,12 +58,19 @@ export function createUnreadable(clock: Clock, turns: Turns, decided: (record: D
     },
     async refuseExpectation(request, response) {
       const { method = '', url = '', rawHeaders, socket } = request;
-      await turns.enter(request, response);
+      const turn = turns.enter(request, response);
+      await turn.comes;
       if (turns.isOver(socket)) return;
       turns.end(socket);
       const asked = { requestId: requestIdOf(rawHeaders), method, requestTarget: url, clientAddress: undefined };
       const { answer, record } = refusalOf('expectation-failed', asked);
-      deliver(answer, request, response, { closes: true, clock, stalledAfter: lingering, done: () => decided(record) });
+      deliver(answer, request, response, {
+        turn,
+        closes: true,
+        clock,
+        stalledAfter: lingering,
+        done: () => decided(record),
+      });
     },
   };
 }

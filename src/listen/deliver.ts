@@ -2,18 +2,20 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Answer } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
-import { hasField, withoutFields } from '../http/fields.js';
-import type { ResponseBody } from '../upstream/call.js';
+import { FieldNames, hasField, withoutFields } from '../http/fields.js';
+import type { BodyConsumer, ResponseBody } from '../upstream/call.js';
 import { discard } from '../upstream/represent.js';
+import { announcesBody } from './exchange.js';
+import type { Turn } from './turns.js';
 
 /** How long what a client still sends after its answer is read and thrown away, in milliseconds. */
 const lingering = 30_000;
 
 /** Trailers end a chunked body alone (RFC 9110 6.5.1): Node refuses to announce them where there is none. */
-const ofChunkedBodies = new Set(['trailer']);
+const ofChunkedBodies = new FieldNames(['trailer']);
 
 /** RFC 9110 8.6: some clients would wait for so much of a body that a 204 never has. */
-const neverOfNoContent = new Set([...ofChunkedBodies, 'content-length']);
+const neverOfNoContent = new FieldNames(['trailer', 'content-length']);
 
 const plain = /^[\t\x20-\x7e]*$/;
 
@@ -25,6 +27,8 @@ const slowestReader = 16;
 
 /** How to deliver. */
 export interface Delivery {
+  /** Tells when the response is over. */
+  readonly turn: Pick<Turn, 'onClosed'>;
   /** Whether the connection must not be used again. */
   readonly closes: boolean;
   /** How long a client may take nothing of its answer, in milliseconds. */
@@ -41,7 +45,7 @@ export interface Delivery {
  */
 export function deliver(answer: Answer, request: IncomingMessage, response: ServerResponse, delivery: Delivery): void {
   const { body } = answer;
-  const { closes, clock, done } = delivery;
+  const { turn, closes, clock, done } = delivery;
   const over = (): void => {
     answer.release?.();
     done();
@@ -51,7 +55,7 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
     over();
     return;
   }
-  response.once('close', over);
+  turn.onClosed(over);
   const rawHeaders = closes ? [...answer.rawHeaders, 'Connection', 'close'] : answer.rawHeaders;
   const hasNone = hasNoBody(request.method, answer.status);
   const isChunked = !hasNone && request.httpVersion !== '1.0' && !hasField(rawHeaders, 'content-length');
@@ -64,13 +68,13 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
     response.destroy();
     return;
   }
-  response.once('finish', () => drain(request, clock));
+  if (announcesBody(request)) response.once('finish', () => drain(request, clock));
   if (isStream(body)) {
     if (hasNone) {
       response.end();
       discard(body);
     } else {
-      stream(body, answer, response, delivery);
+      new Streaming(answer, body, response, delivery).begin();
     }
     return;
   }
@@ -80,9 +84,9 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
     return;
   }
   response.end(body);
-  const stall = watchStall(response, delivery);
-  response.once('close', stall.end);
+  const stall = new Stall(response, delivery);
   stall.begin(body.length / slowestReader);
+  turn.onClosed(() => stall.end());
 }
 
 function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {
@@ -103,67 +107,106 @@ function hasNoBody(method: string | undefined, status: number): boolean {
   return method === 'HEAD' || status === 204 || status === 304;
 }
 
-function stream(body: ResponseBody, answer: Answer, response: ServerResponse, delivery: Delivery): void {
-  const stall = watchStall(response, delivery);
-  let isOver = false;
-  let stopRunningOut: (() => void) | undefined;
-  const over = (): void => {
-    isOver = true;
-    stopRunningOut?.();
-  };
-  response.on('drain', () => {
-    stall.end();
-    body.resume();
-  });
-  response.once('close', () => {
-    stall.end();
-    if (response.writableFinished) return;
-    if (answer.runsOn !== true) body.abort();
-    else if (!isOver) stopRunningOut = runOut(body, delivery.clock);
-  });
-  body.consume({
-    data(chunk) {
-      const flows = response.destroyed || response.write(chunk);
-      if (!flows) stall.begin(0);
-      return flows;
-    },
-    end(last, trailers) {
-      over();
-      if (trailers.length > 0) response.addTrailers(pairs(trailers));
-      response.end(last);
-      stall.begin(0);
-    },
-    error() {
-      over();
-      // A connection that is closed in order looks like the end of a body without a length (RFC 9112 6.3).
-      if (response.socket !== null) breakOff(response.socket);
-      response.destroy();
-    },
-  });
-  // An event stream's head must not wait for its first event.
-  if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+/** A body on its way from the upstream to the client. */
+class Streaming implements BodyConsumer {
+  readonly #answer: Answer;
+  readonly #body: ResponseBody;
+  readonly #response: ServerResponse;
+  readonly #delivery: Delivery;
+  readonly #stall: Stall;
+  #isOver = false;
+  #listensForDrain = false;
+  #stopRunningOut: (() => void) | undefined;
+
+  constructor(answer: Answer, body: ResponseBody, response: ServerResponse, delivery: Delivery) {
+    this.#answer = answer;
+    this.#body = body;
+    this.#response = response;
+    this.#delivery = delivery;
+    this.#stall = new Stall(response, delivery);
+  }
+
+  begin(): void {
+    const response = this.#response;
+    this.#delivery.turn.onClosed(() => this.#closed());
+    this.#body.consume(this);
+    // An event stream's head must not wait for its first event.
+    if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+  }
+
+  data(chunk: Buffer): boolean {
+    const flows = this.#response.destroyed || this.#response.write(chunk);
+    if (!flows) this.#waitForDrain();
+    return flows;
+  }
+
+  end(last: Buffer | undefined, trailers: readonly string[]): void {
+    this.#over();
+    if (trailers.length > 0) this.#response.addTrailers(pairs(trailers));
+    this.#response.end(last);
+    this.#stall.begin(0);
+  }
+
+  error(): void {
+    this.#over();
+    // A connection that is closed in order looks like the end of a body without a length (RFC 9112 6.3).
+    if (this.#response.socket !== null) breakOff(this.#response.socket);
+    this.#response.destroy();
+  }
+
+  #waitForDrain(): void {
+    this.#stall.begin(0);
+    if (this.#listensForDrain) return;
+    this.#listensForDrain = true;
+    this.#response.on('drain', () => {
+      this.#stall.end();
+      this.#body.resume();
+    });
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.#stopRunningOut?.();
+  }
+
+  #closed(): void {
+    this.#stall.end();
+    if (this.#response.writableFinished) return;
+    if (this.#answer.runsOn !== true) this.#body.abort();
+    else if (!this.#isOver) this.#stopRunningOut = runOut(this.#body, this.#delivery.clock);
+  }
 }
 
 /** Breaks the connection off where its client takes nothing of what waits for it. */
-function watchStall(
-  response: ServerResponse,
-  { stalledAfter, clock }: Delivery,
-): { begin(allowance: number): void; end(): void } {
-  let cancel: (() => void) | undefined;
-  return {
-    /** `allowance`: milliseconds that what waits may take beyond the limit. */
-    begin(allowance) {
-      if (response.writableFinished || response.destroyed) return;
-      cancel ??= clock.after(stalledAfter + allowance, () => {
-        if (response.socket !== null) breakOff(response.socket);
-        response.destroy();
-      });
-    },
-    end() {
-      cancel?.();
-      cancel = undefined;
-    },
-  };
+class Stall {
+  readonly #response: ServerResponse;
+  readonly #delivery: Delivery;
+  #cancel: (() => void) | undefined;
+
+  constructor(response: ServerResponse, delivery: Delivery) {
+    this.#response = response;
+    this.#delivery = delivery;
+  }
+
+  /** @param allowance milliseconds that what waits may take beyond the limit */
+  begin(allowance: number): void {
+    const response = this.#response;
+    if (this.#cancel !== undefined || response.destroyed || isTaken(response)) return;
+    this.#cancel = this.#delivery.clock.after(this.#delivery.stalledAfter + allowance, () => {
+      if (response.socket !== null) breakOff(response.socket);
+      response.destroy();
+    });
+  }
+
+  end(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+}
+
+/** Whether the system has all that was written: nearly always, and at once. */
+function isTaken(response: ServerResponse): boolean {
+  return response.writableFinished || (response.socket !== null && response.writableLength === 0);
 }
 
 /** What is left of an answer that nobody waits for. */

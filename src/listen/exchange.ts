@@ -2,13 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Exchange } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
-import { endToEnd, fieldValues, firstValue, withoutFields } from '../http/fields.js';
+import { endToEnd, FieldNames, fieldLine, firstValue } from '../http/fields.js';
+import type { Turn } from './turns.js';
 
 /** An inbound X-Request-Id that is kept (A3): nothing in it can do harm in a log, a page or a field. */
 const harmlessId = /^[\w.:=+/@-]{1,128}$/;
 
 /** A3: the request's id is on its answer, and only there. RFC 9110 8.6: a 1xx has no length. */
-const notOfInformational = new Set(['x-request-id', 'ifmatch-report', 'content-length']);
+const notOfInformational = new FieldNames(['x-request-id', 'ifmatch-report', 'content-length']);
 
 /** What the web framework knows of a request beyond Node's own objects. */
 export interface RequestFacts {
@@ -22,6 +23,8 @@ export interface RequestFacts {
   readonly upgrade: string | undefined;
   /** Whether the client waits for `100 (Continue)`. */
   readonly expectsContinue: boolean;
+  /** Tells when the response is over. */
+  readonly turn: Pick<Turn, 'onClosed'>;
 }
 
 /** A request as the gate sees it, made of Node's own objects. */
@@ -39,7 +42,7 @@ export class ServerExchange implements Exchange {
   readonly upgrade: string | undefined;
   readonly sendContinue: (() => void) | undefined;
   readonly #response: ServerResponse;
-  readonly #whenGone: (() => void)[] = [];
+  #whenGone: (() => void)[] | undefined;
   #controller: AbortController | undefined;
   #gone = false;
 
@@ -57,7 +60,7 @@ export class ServerExchange implements Exchange {
     this.upgrade = facts.upgrade;
     this.sendContinue = facts.expectsContinue ? () => response.writeContinue() : undefined;
     this.#response = response;
-    response.once('close', () => this.#close());
+    facts.turn.onClosed(() => this.#close());
   }
 
   get signal(): AbortSignal {
@@ -72,6 +75,7 @@ export class ServerExchange implements Exchange {
 
   onGone(action: () => void): void {
     if (this.#gone) action();
+    else if (this.#whenGone === undefined) this.#whenGone = [action];
     else this.#whenGone.push(action);
   }
 
@@ -84,16 +88,18 @@ export class ServerExchange implements Exchange {
     const { socket, headersSent } = this.#response;
     if (this.httpVersion === '1.0' || headersSent || this.#gone || socket === null || socket.writableNeedDrain) return;
     const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`];
-    const fields = withoutFields(endToEnd(rawHeaders, 'response'), notOfInformational);
+    const fields = endToEnd(rawHeaders, 'response', notOfInformational);
     for (let index = 0; index + 1 < fields.length; index += 2) lines.push(`${fields[index]}: ${fields[index + 1]}`);
     socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
   };
 
   #close(): void {
+    const actions = this.#whenGone;
+    this.#whenGone = undefined;
     if (this.#response.writableFinished) return;
     this.#gone = true;
     this.#controller?.abort();
-    for (const action of this.#whenGone.splice(0)) action();
+    for (const action of actions ?? []) action();
   }
 }
 
@@ -109,6 +115,7 @@ export function announcesBody(request: IncomingMessage): boolean {
  * @param rawHeaders the request's fields
  */
 export function requestIdOf(rawHeaders: readonly string[]): string {
-  const [own, ...others] = fieldValues(rawHeaders, 'x-request-id');
-  return own !== undefined && others.length === 0 && harmlessId.test(own) ? own : randomUUID();
+  // More than one joined are none either: a comma is not among what is harmless.
+  const own = fieldLine(rawHeaders, 'x-request-id');
+  return own !== undefined && harmlessId.test(own) ? own : randomUUID();
 }

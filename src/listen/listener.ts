@@ -57,12 +57,17 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   const { gate, clock } = options;
   const upgrades = createUpgrades((request, response) => app.routing(request, response), clock);
 
+  /** http-proxy's preHandler, which never hands on: from here on the answer is the gate's. */
+  function preHandler(request: FastifyRequest, reply: FastifyReply, _next: () => void): void {
+    reply.hijack();
+    void handle(request, reply);
+  }
+
   async function handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { raw } = request;
-    reply.hijack();
     if (!upgrades.admits(raw)) return;
     const turn = turns.enter(raw, reply.raw);
-    if (turn !== undefined) await turn;
+    if (turn.comes !== undefined) await turn.comes;
     if (turns.isOver(raw.socket)) return;
     const facts = {
       requestTarget: (raw as IncomingMessage & { originalUrl?: string }).originalUrl ?? '',
@@ -70,6 +75,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
       clientAddress: request.ip,
       upgrade: upgrades.protocolsOf(raw),
       expectsContinue: waiting.has(raw),
+      turn,
     };
     const { answer, done } = await gate.handle(new ServerExchange(raw, reply.raw, facts, clock));
     if (answer?.tunnel !== undefined) {
@@ -79,7 +85,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     const closes = options.isDraining() || upgrades.isLast(raw) || answer?.close === true;
     if (closes) turns.end(raw.socket);
     const stalledAfter = options.idleTimeout;
-    if (answer !== undefined) return deliver(answer, raw, reply.raw, { closes, clock, stalledAfter, done });
+    if (answer !== undefined) return deliver(answer, raw, reply.raw, { turn, closes, clock, stalledAfter, done });
     raw.socket.destroy();
     done();
   }
@@ -89,7 +95,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     routes: ['/'],
     httpMethods: methods,
     websocket: false,
-    handler: handle as never,
+    preHandler,
   });
   await app.ready();
   // W13: the decision comes before `100 (Continue)`.

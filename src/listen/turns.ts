@@ -7,9 +7,12 @@ export interface OpenRequest {
   readonly response: ServerResponse;
 }
 
-interface Entry extends OpenRequest {
-  readonly isSafe: boolean;
-  readonly whenDone: (() => void)[];
+/** The place of a request in the order of its connection, and of whoever has to know when its response is over. */
+export interface Turn {
+  /** Resolves when it is the request's turn; undefined where it is already. */
+  readonly comes: Promise<void> | undefined;
+  /** Calls back when the response is over: delivered, or its connection lost. One listener serves all who ask. */
+  onClosed(action: () => void): void;
 }
 
 /** The unanswered requests of each connection, in the order in which they came. */
@@ -18,9 +21,8 @@ export interface Turns {
    * Enters a request. Pipelined ones are handled side by side only where all of them are safe (RFC 9112 9.3.2): a write
    * waits for what came before it, and everything else for that write.
    *
-   * @returns what to wait for; undefined where it is the request's turn already
    */
-  enter(request: IncomingMessage, response: ServerResponse): Promise<void> | undefined;
+  enter(request: IncomingMessage, response: ServerResponse): Turn;
   /**
    * Ends a connection: it is about to be answered in a way that closes it, and nobody would hear of what comes behind
    * (RFC 9112 9.6).
@@ -51,14 +53,9 @@ export function createTurns(): Turns {
   return {
     enter(request, response) {
       const entries = bySocket.get(request.socket) ?? follow(request.socket);
-      const entry: Entry = { request, response, isSafe: safe.has(request.method ?? ''), whenDone: [] };
-      const before = entries.filter((other) => !(other.isSafe && entry.isSafe));
-      entries.push(entry);
-      response.once('close', () => {
-        entries.splice(entries.indexOf(entry), 1);
-        for (const action of entry.whenDone) action();
-      });
-      return before.length === 0 ? undefined : allDone(before);
+      const entry = new Entry(request, response, entries);
+      response.on('close', () => entry.close());
+      return entry;
     },
     end: (socket) => void ended.add(socket),
     isOver: (socket) => socket.destroyed || ended.has(socket),
@@ -66,14 +63,45 @@ export function createTurns(): Turns {
   };
 }
 
-function allDone(entries: readonly Entry[]): Promise<void> {
+class Entry implements OpenRequest, Turn {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly comes: Promise<void> | undefined;
+  readonly #isSafe: boolean;
+  readonly #queue: Entry[];
+  readonly #whenClosed: (() => void)[] = [];
+
+  /** @param queue what is unanswered on the connection; the new one goes to its end */
+  constructor(request: IncomingMessage, response: ServerResponse, queue: Entry[]) {
+    this.request = request;
+    this.response = response;
+    this.#isSafe = safe.has(request.method ?? '');
+    this.#queue = queue;
+    const before = queue.filter((other) => !(other.#isSafe && this.#isSafe));
+    this.comes = before.length === 0 ? undefined : allClosed(before);
+    queue.push(this);
+  }
+
+  onClosed(action: () => void): void {
+    this.#whenClosed.push(action);
+  }
+
+  close(): void {
+    const index = this.#queue.indexOf(this);
+    if (index === -1) return;
+    this.#queue.splice(index, 1);
+    for (const action of this.#whenClosed) action();
+  }
+}
+
+function allClosed(entries: readonly Entry[]): Promise<void> {
   return new Promise((resolve) => {
     let left = entries.length;
     const count = (): void => {
       left -= 1;
       if (left === 0) resolve();
     };
-    for (const entry of entries) entry.whenDone.push(count);
+    for (const entry of entries) entry.onClosed(count);
   });
 }
 

@@ -20,16 +20,37 @@ const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 
 const knownMethods: ReadonlySet<string> = new Set(METHODS);
 
+/** Counts until somebody asks: a counter with labels costs as much as all other metrics of a request together. */
+class Tally<Label extends string> {
+  readonly #counts = new Map<string, { readonly labels: Record<Label, string>; count: number }>();
+
+  /** @param key stands for the labels, which are made where it is new */
+  add(key: string, labels: () => Record<Label, string>): void {
+    const known = this.#counts.get(key);
+    if (known === undefined) this.#counts.set(key, { labels: labels(), count: 1 });
+    else known.count += 1;
+  }
+
+  moveTo(counter: Counter<Label>): void {
+    for (const { labels, count } of this.#counts.values()) counter.inc(labels, count);
+    this.#counts.clear();
+  }
+}
+
 /** Makes the counters, each with a registry of its own, so that several gates can live in one process. */
 export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const decisions = new Counter({
+  const decided = new Tally<'route' | 'method' | 'decision' | 'condition'>();
+  new Counter({
     name: 'ifmatch_decisions_total',
     help: 'Guarded requests and answers of the gate itself, by what was decided.',
     labelNames: ['route', 'method', 'decision', 'condition'],
     registers,
+    collect() {
+      decided.moveTo(this);
+    },
   });
   const stale = new Counter({
     name: 'ifmatch_stale_writes_refused_total',
@@ -48,7 +69,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
     help: 'Reads that the gate sent for itself: probes and refreshes.',
     registers,
   });
-  const histogram = (name: string, help: string) => new Histogram({ name, help, buckets: seconds, registers });
+  // Bound to its labels, of which there are none, once and not for each value.
+  const histogram = (name: string, help: string) => {
+    return new Histogram({ name, help, buckets: seconds, registers }).labels();
+  };
   const leaseWait = histogram('ifmatch_lease_wait_seconds', 'How long guarded writes queued for their resource.');
   const upstream = histogram('ifmatch_upstream_duration_seconds', 'From forwarding a request to its response head.');
   const overhead = histogram(
@@ -87,7 +111,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
       const { route, decision, condition } = record;
       // A method override (I4) can be any text: as a label each would be a time series for ever.
       const method = knownMethods.has(record.method) ? record.method : 'other';
-      if (record.kind !== 'passed' || decision !== 'forwarded') decisions.inc({ route, method, decision, condition });
+      if (record.kind !== 'passed' || decision !== 'forwarded') {
+        decided.add(`${route} ${method} ${decision} ${condition}`, () => ({ route, method, decision, condition }));
+      }
       if (record.probes > 0) probes.inc(record.probes);
       if (record.kind === 'write') writes.inc({ route, conditional: condition === 'none' ? 'no' : 'yes' });
       if (record.kind === 'write' && decision === 'precondition-failed') stale.inc({ route });

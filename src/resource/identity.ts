@@ -84,10 +84,13 @@ export function createIdentifier(
  * Id of a view (I2): the URL in normal form and who asks; with the selecting fields it tells what an observation is
  * worth to a request (W4). Of a presigned URL the parameters that sign one request are left out.
  *
- * @returns 43 characters of base64url, which no URL with a secret in its query can be read from
+ * @param key of the resource, where it is known: views are told apart within one
+ * @returns who asks, where the URL is the key itself; else 43 characters of base64url, which no URL with a secret in its
+ *   query can be read from
  */
-export function viewId(target: Target, identity: Identity): string {
+export function viewId(target: Target, identity: Identity, key?: string): string {
   const url = normalUrl(identity.bound ? withoutSignature(target) : target);
+  if (url === key) return identity.id;
   return hash('sha256', `${identity.id} ${url}`, 'base64url');
 }
 
@@ -100,8 +103,10 @@ function countedFields(
   const named = credentials === 'auto' ? undefined : new Set(credentials.map((name) => name.toLowerCase()));
   const counted: [string, string][] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = (raw[index] ?? '').toLowerCase();
-    if (named === undefined ? isHarmless(name) : !named.has(name)) continue;
+    const written = raw[index] ?? '';
+    if (named === undefined && isHarmless(written)) continue;
+    const name = written.toLowerCase();
+    if (named !== undefined && !named.has(name)) continue;
     if (bound !== undefined && isCovered(name, raw[index + 1] ?? '', bound)) continue;
     counted.push([name, raw[index + 1] ?? '']);
   }
@@ -113,9 +118,19 @@ function unambiguous(parts: readonly string[]): string {
   return parts.map((part) => `${part.length}:${part}`).join('');
 }
 
+/** Names as they were sent, and whether they are harmless: the same few come with every request. */
+const judged = new Map<string, boolean>();
+const mostJudged = 1000;
+const longestJudged = 64;
+
 function isHarmless(name: string): boolean {
-  const folded = name.replaceAll('_', '-');
-  return harmless.has(folded) || harmlessPrefixes.some((prefix) => folded.startsWith(prefix));
+  const known = judged.get(name);
+  if (known !== undefined) return known;
+  const folded = name.toLowerCase().replaceAll('_', '-');
+  const isOne = harmless.has(folded) || harmlessPrefixes.some((prefix) => folded.startsWith(prefix));
+  if (judged.size >= mostJudged) judged.clear();
+  if (name.length <= longestJudged) judged.set(name, isOne);
+  return isOne;
 }
 
 /** Whether the key id of a bound credential stands for this field. */

@@ -73,6 +73,7 @@ export function resourceKey(target: Target, query: QueryPolicy, options: Identit
  * @param target a target that `parseTarget` let pass
  */
 export function normalUrl(target: Target): string {
+  if (target.query === undefined && settled.test(target.path)) return target.path;
   const segments = withoutDotSegments(normalEncoding(target.path).slice(1).split('/'));
   const query = target.query === undefined ? '' : `?${normalEncoding(target.query)}`;
   return `/${segments.join('/')}${query}`;

@@ -46,6 +46,38 @@ export interface LocatorOptions<P> {
   readonly upstream: { readonly authority: string; readonly basePath: string };
 }
 
+/** Keys are found out where somebody asks: what is not guarded has no use for them. */
+class Found<P> implements Located<P> {
+  readonly route: string;
+  readonly policy: P;
+  readonly fingerprint: string;
+  readonly #find: { key(): string; invalidates(): readonly string[] };
+  #key: string | undefined;
+  #invalidates: readonly string[] | undefined;
+
+  constructor(
+    route: string,
+    policy: P,
+    fingerprint: string,
+    find: { key(): string; invalidates(): readonly string[] },
+  ) {
+    this.route = route;
+    this.policy = policy;
+    this.fingerprint = fingerprint;
+    this.#find = find;
+  }
+
+  get key(): string {
+    this.#key ??= this.#find.key();
+    return this.#key;
+  }
+
+  get invalidates(): readonly string[] {
+    this.#invalidates ??= this.#find.invalidates();
+    return this.#invalidates;
+  }
+}
+
 /** Makes the function that finds the resource and the rules for a request-target (I1, I5). */
 export function createLocator<P extends LocatedPolicy>(options: LocatorOptions<P>): Locator<P> {
   const { identity, upstream } = options;
@@ -60,15 +92,11 @@ export function createLocator<P extends LocatedPolicy>(options: LocatorOptions<P
   function locate(target: Target, host: string): Located<P> {
     const match = options.routes.length === 0 ? undefined : routes.match(fold(target.path));
     const { policy, fingerprint } = match?.value ?? byDefault;
-    return {
-      route: match?.path ?? '*',
-      policy,
-      fingerprint,
-      key: resourceKey(target, policy.query, identity, host),
-      invalidates: policy.invalidates.flatMap((pattern) => {
-        return keyOfPath(substitute(pattern, match?.params ?? {}), host) ?? [];
-      }),
-    };
+    return new Found(match?.path ?? '*', policy, fingerprint, {
+      key: () => resourceKey(target, policy.query, identity, host),
+      invalidates: () =>
+        policy.invalidates.flatMap((pattern) => keyOfPath(substitute(pattern, match?.params ?? {}), host) ?? []),
+    });
   }
 
   function keyOfPath(path: string, host: string): string | undefined {

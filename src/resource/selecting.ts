@@ -1,6 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { fieldLine, listMembers, type RawHeaders } from '../http/fields.js';
 import type { Selecting } from '../http/selecting.js';
+import { copied } from './percent.js';
 
 /** Fields of content negotiation that can be sent again on a probe (RFC 9110 12.5). */
 const negotiated: readonly string[] = ['accept', 'accept-charset', 'accept-encoding', 'accept-language'];
@@ -50,14 +51,15 @@ export function createSelector(max: number): (raw: RawHeaders, vary: string | un
   const known = new Map<string, Selecting>();
   return (raw, vary) => {
     const names = varyNames(vary);
-    const digest = digestOf(raw, names);
-    const remembered = known.get(digest);
+    if (names === '*') return selectingWith(raw, digestOf(raw, names));
+    const text = selectingText(raw, names);
+    const remembered = known.get(text);
     if (remembered !== undefined) return remembered;
-    const selecting = selectingWith(raw, digest);
-    if (names === '*') return selecting;
+    const selecting = selectingWith(raw, digestOfText(text, names));
+    if (text.length > longestKept) return selecting;
     const [oldest] = known.keys();
     if (known.size >= max && oldest !== undefined) known.delete(oldest);
-    known.set(digest, selecting);
+    known.set(copied(text), selecting);
     return selecting;
   };
 }
@@ -90,14 +92,23 @@ function varyNames(vary: string | undefined): string {
     .join();
 }
 
-/** `hash` or `hash:name,name`. An absent field and one without a value differ (RFC 9111 4.1); NUL occurs in neither. */
+/** `hash` or `hash:name,name`. */
 function digestOf(raw: RawHeaders, names: string): string {
   if (names === '*') return `${randomBytes(16).toString('base64url')}:*`;
-  const parts: string[] = [];
+  return digestOfText(selectingText(raw, names), names);
+}
+
+function digestOfText(text: string, names: string): string {
+  const digest = hash('sha256', text, 'base64url').slice(0, digestLength);
+  return names === '' ? digest : `${digest}:${names}`;
+}
+
+/** An absent field and one without a value differ (RFC 9111 4.1); NUL occurs in neither. */
+function selectingText(raw: RawHeaders, names: string): string {
+  let text = '';
   for (const name of names === '' ? negotiated : [...negotiated, ...names.split(',')]) {
     const line = fieldLine(raw, name);
-    parts.push(line === undefined ? name : `${name}:${line}`);
+    text += line === undefined ? `${name}\0` : `${name}:${line}\0`;
   }
-  const digest = hash('sha256', parts.join('\0'), 'base64url').slice(0, digestLength);
-  return names === '' ? digest : `${digest}:${names}`;
+  return text;
 }

@@ -53,6 +53,13 @@ export class Versions {
   /** False, and nothing recorded, where something sent later is known, or as much as is kept and all of it later. */
   record(key: string, observation: Observation): boolean {
     const entry = this.#entry(key);
+    const [only] = entry.views;
+    // Nearly always there is one view, and it is read again.
+    if (only === undefined || (entry.views.length === 1 && isSameView(only, observation))) {
+      if (only !== undefined && only.sentAt > observation.sentAt) return false;
+      entry.views = [observation];
+      return true;
+    }
     const others = entry.views.filter((other) => !isSameView(other, observation) && !isRefuted(other, observation));
     const replaced = entry.views.find((other) => isSameView(other, observation));
     if (replaced !== undefined && replaced.sentAt > observation.sentAt) return false;

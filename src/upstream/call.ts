@@ -65,8 +65,6 @@ type Phase = 'connecting' | 'sending' | 'waiting' | 'receiving' | 'paused' | 'en
  * One timer serves all deadlines: it is armed once for a phase and, when it fires, looks whether there was progress.
  */
 export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
-  readonly head: Promise<ResponseHead>;
-  readonly sent: Promise<void>;
   wholeRequestSent = false;
 
   readonly #clock: Clock;
@@ -74,13 +72,11 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
   #phase: Phase = 'connecting';
   #progressAt: number;
   #cancelTimer: (() => void) | undefined;
-  #resolveHead!: (head: ResponseHead) => void;
-  #rejectHead!: (error: Error) => void;
-  #resolveSent!: () => void;
+  readonly #head = new Deferred<ResponseHead>();
+  readonly #sent = new Deferred<void>();
   #abortDispatch: ((error: Error) => void) | undefined;
   #resumeDispatch: (() => void) | undefined;
   #connected = false;
-  #hasHead = false;
   #endless = false;
   #failure: Error | undefined;
   #consumer: BodyConsumer | undefined;
@@ -92,16 +88,15 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     this.#clock = clock;
     this.#options = options;
     this.#progressAt = clock.now();
-    this.head = new Promise((resolve, reject) => {
-      this.#resolveHead = resolve;
-      this.#rejectHead = reject;
-    });
-    // A caller that has given up does not listen any more; that must not end the process.
-    this.head.catch(() => {});
-    this.sent = new Promise((resolve) => {
-      this.#resolveSent = resolve;
-    });
     this.#arm(Math.min(options.upstreamTimeout, options.idleTimeout));
+  }
+
+  get head(): Promise<ResponseHead> {
+    return this.#head.promise;
+  }
+
+  get sent(): Promise<void> {
+    return this.#sent.promise;
   }
 
   get failure(): Error | undefined {
@@ -146,17 +141,17 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     // Given up while it waited for a connection: thrown, this costs the request alone; `abort` would close a connection.
     if (this.#failure !== undefined) throw this.#failure;
     this.#connected = true;
-    this.#setPhase('sending');
+    this.#phase = 'sending';
   }
 
   onRequestSent(): void {
     this.wholeRequestSent = true;
-    this.#resolveSent();
+    this.#sent.resolve();
     if (this.#phase === 'sending') this.#setPhase('waiting');
   }
 
   onHeaders(status: number, fields: Buffer[], resume: () => void, statusText: string): boolean {
-    const rawHeaders = fields.map(latin1);
+    const rawHeaders = latin1Texts(fields);
     if (status < 100) {
       this.#fail(new UpstreamError('http_protocol_error', `the upstream answered with the status ${status}`, true));
       return false;
@@ -165,7 +160,6 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
       this.#options.onInformational?.(status, rawHeaders);
       return true;
     }
-    this.#hasHead = true;
     this.#resumeDispatch = resume;
     const coding = fieldLine(rawHeaders, 'transfer-encoding');
     if (coding !== undefined && !chunked.test(coding)) {
@@ -175,7 +169,7 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     }
     this.#endless = isEventStream(rawHeaders);
     this.#setPhase('receiving');
-    this.#resolveHead({ status, statusText, rawHeaders });
+    this.#head.resolve({ status, statusText, rawHeaders });
     return true;
   }
 
@@ -198,16 +192,16 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
       this.#fail(new UpstreamError('http_response_incomplete', 'the connection broke off within the body', true));
       return;
     }
-    this.#setPhase('ended');
+    if (this.#phase === 'ended') return;
+    this.#phase = 'ended';
     this.#cancelTimer?.();
-    this.#resolveSent();
-    const raw = (trailers ?? []).map((field) => (typeof field === 'string' ? field : latin1(field)));
-    this.#trailers = passableTrailers(raw);
+    this.#sent.resolve();
+    this.#trailers = trailers === null || trailers.length === 0 ? noTrailers : passableTrailers(trailers.map(latin1));
     this.#consumer?.end(undefined, this.#trailers);
   }
 
   onError(error: Error): void {
-    this.#fail(error instanceof RequestBodyError ? error : upstreamError(error, this.#connected, this.#hasHead));
+    this.#fail(error instanceof RequestBodyError ? error : upstreamError(error, this.#connected, this.#head.isKnown));
   }
 
   #fail(error: Error): void {
@@ -216,8 +210,8 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     this.#cancelTimer?.();
     this.#failure = error;
     this.#chunks = [];
-    this.#resolveSent();
-    this.#rejectHead(error);
+    this.#sent.resolve();
+    this.#head.reject(error);
     this.#abortDispatch?.(error);
     this.#consumer?.error(error);
   }
@@ -257,8 +251,73 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
   }
 }
 
-function latin1(field: Buffer): string {
-  return field.toString('latin1');
+const noTrailers: readonly string[] = [];
+
+function latin1(field: Buffer | string): string {
+  return typeof field === 'string' ? field : field.toString('latin1');
+}
+
+/**
+ * undici hands fields out as views of what it has received, one behind the other: decoded in one piece and cut, they cost
+ * a fifth. What did not come in one piece is decoded one by one.
+ */
+function latin1Texts(fields: readonly Buffer[]): string[] {
+  const texts: string[] = [];
+  const [first] = fields;
+  if (first === undefined) return texts;
+  const { buffer, byteOffset: start } = first;
+  const offsets: number[] = [];
+  let end = 0;
+  for (const field of fields) {
+    const offset = field.byteOffset - start;
+    if (offset < end || field.buffer !== buffer) return fields.map(latin1);
+    offsets.push(offset);
+    end = offset + field.length;
+  }
+  const text = Buffer.from(buffer, start, end).toString('latin1');
+  for (let index = 0; index < fields.length; index += 1) {
+    const offset = offsets[index] as number;
+    texts.push(text.slice(offset, offset + (fields[index] as Buffer).length));
+  }
+  return texts;
+}
+
+/** What will be known once. The promise of it is made only where somebody asks for it. */
+class Deferred<T> {
+  #promise: Promise<T> | undefined;
+  #resolve: ((value: T) => void) | undefined;
+  #reject: ((error: Error) => void) | undefined;
+  #known: { readonly value: T } | { readonly error: Error } | undefined;
+
+  get isKnown(): boolean {
+    return this.#known !== undefined;
+  }
+
+  get promise(): Promise<T> {
+    this.#promise ??= this.#make();
+    return this.#promise;
+  }
+
+  /** Nothing after the first time. */
+  resolve(value: T): void {
+    this.#known ??= { value };
+    this.#resolve?.(value);
+  }
+
+  /** Nothing after the first time. Where nobody has asked, nobody is told. */
+  reject(error: Error): void {
+    this.#known ??= { error };
+    this.#reject?.(error);
+  }
+
+  #make(): Promise<T> {
+    const known = this.#known;
+    if (known !== undefined) return 'error' in known ? Promise.reject(known.error) : Promise.resolve(known.value);
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
 }
 
 /** Whether an answer is a stream of events, which may be silent for as long as it likes. */
