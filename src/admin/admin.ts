@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import fastify from 'fastify';
 import { addressText, type ListenAddress, listenOptions } from '../http/address.js';
 import type { Clock } from '../http/clock.js';
+import { withoutSchemas } from '../http/schemas.js';
 import type { Metrics } from '../observe/metrics.js';
 
 export interface AdminOptions {
@@ -27,7 +28,7 @@ const readinessCached = 2000;
 
 /** Serves `/healthz`, `/readyz` and `/metrics` (O1, O2). */
 export function createAdmin(options: AdminOptions): Admin {
-  const app = fastify({ logger: false, forceCloseConnections: true });
+  const app = fastify({ logger: false, forceCloseConnections: true, schemaController: withoutSchemas });
   const accepts = cachedCheck(options);
 
   app.addHook('onRequest', async (_request, reply) => {

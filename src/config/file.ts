@@ -1,7 +1,8 @@
-import * as yaml from 'yaml';
+import type * as Yaml from 'yaml';
 import { dotted, optionAt } from './options.js';
 import { emptyTree, type Mistake, type Path, type Source, type Tree } from './source.js';
 import { substitute } from './substitute.js';
+import { yaml } from './yaml.js';
 
 /** More aliases than this in one file are a mistake or an attack: each may repeat all that the others repeat. */
 const mostAliases = 100;
@@ -20,8 +21,8 @@ export function readFileSource(
   text: string,
   environment: Readonly<Record<string, string | undefined>>,
 ): FileSource {
-  const lines = new yaml.LineCounter();
-  const document = yaml.parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const lines = new (yaml().LineCounter)();
+  const document = yaml().parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const walk = new Walk(document, environment);
   const place = (offset: number) => {
     const { line, col } = lines.linePos(offset);
@@ -54,12 +55,12 @@ class Walk {
   readonly faults: { readonly offset: number; readonly text: string }[] = [];
   readonly variables: { readonly path: Path; readonly variable: string }[] = [];
   readonly judged = new Set<string>();
-  readonly #document: yaml.Document.Parsed;
+  readonly #document: Yaml.Document.Parsed;
   readonly #environment: Readonly<Record<string, string | undefined>>;
   readonly #offsets = new Map<string, { readonly key: number; readonly value: number }>();
   #aliases = 0;
 
-  constructor(document: yaml.Document.Parsed, environment: Readonly<Record<string, string | undefined>>) {
+  constructor(document: Yaml.Document.Parsed, environment: Readonly<Record<string, string | undefined>>) {
     this.#document = document;
     this.#environment = environment;
   }
@@ -67,8 +68,8 @@ class Walk {
   /** The whole document; an empty one is an empty map. */
   tree(): Tree {
     const { contents } = this.#document;
-    if (contents === null || (yaml.isScalar(contents) && contents.value === null)) return emptyTree();
-    if (yaml.isMap(contents)) return this.#map(contents, []);
+    if (contents === null || (yaml().isScalar(contents) && contents.value === null)) return emptyTree();
+    if (yaml().isMap(contents)) return this.#map(contents, []);
     this.faults.push({ offset: contents.range[0], text: 'the file is not a map; write keys such as upstream: URL' });
     return emptyTree();
   }
@@ -80,11 +81,11 @@ class Walk {
     return path.length === 0 ? 0 : this.offset(path.slice(0, -1), part);
   }
 
-  #map(map: yaml.YAMLMap, path: Path): Tree {
+  #map(map: Yaml.YAMLMap, path: Path): Tree {
     const tree = emptyTree();
     for (const { key, value } of map.items) {
       const keyOffset = offsetOf(key) ?? offsetOf(map) ?? 0;
-      if (!yaml.isScalar(key)) {
+      if (!yaml().isScalar(key)) {
         this.faults.push({ offset: keyOffset, text: 'a key is not a plain word; write key: value' });
         continue;
       }
@@ -95,18 +96,18 @@ class Walk {
   }
 
   #value(node: unknown, path: Path, keyOffset: number): unknown {
-    const isEmpty = yaml.isScalar(node) && node.value === null && !node.source;
+    const isEmpty = yaml().isScalar(node) && node.value === null && !node.source;
     this.#offsets.set(keyOf(path), { key: keyOffset, value: isEmpty ? keyOffset : (offsetOf(node) ?? keyOffset) });
-    const target = yaml.isAlias(node) ? this.#resolved(node, path) : node;
-    if (yaml.isMap(target)) return this.#map(target, path);
-    if (yaml.isSeq(target)) {
+    const target = yaml().isAlias(node) ? this.#resolved(node, path) : node;
+    if (yaml().isMap(target)) return this.#map(target, path);
+    if (yaml().isSeq(target)) {
       return target.items.map((item, index) => this.#value(item, [...path, index], offsetOf(item) ?? keyOffset));
     }
-    const value = yaml.isScalar(target) ? target.value : null;
+    const value = yaml().isScalar(target) ? target.value : null;
     return typeof value === 'string' ? this.#text(value, path) : value;
   }
 
-  #resolved(alias: yaml.Alias, path: Path): unknown {
+  #resolved(alias: Yaml.Alias, path: Path): unknown {
     this.#aliases += 1;
     const node = this.#aliases > mostAliases ? undefined : alias.resolve(this.#document);
     if (node !== undefined) return node;
@@ -139,7 +140,7 @@ function syntaxMessage(message: string): string {
 }
 
 function offsetOf(node: unknown): number | undefined {
-  return yaml.isNode(node) ? node.range?.[0] : undefined;
+  return yaml().isNode(node) ? node.range?.[0] : undefined;
 }
 
 function keyOf(path: Path): string {

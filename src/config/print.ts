@@ -1,9 +1,9 @@
-import { stringify } from 'yaml';
 import type { Provenance } from './effective.js';
 import { dotted, type Option, options } from './options.js';
 import { hidden, withoutUser } from './redact.js';
 import type { Config } from './schema.js';
 import { type Path, valueAt } from './source.js';
+import { yaml } from './yaml.js';
 
 /** What `printConfig` needs of a loaded configuration. */
 export interface Printable extends Provenance {
@@ -99,6 +99,8 @@ function valueText(option: Option, value: unknown, isSecret: boolean): string {
 
 /** A value on one line. */
 function scalar(value: unknown): string {
-  const text = stringify(value, { collectionStyle: 'flow', flowCollectionPadding: false, lineWidth: 0 }).trimEnd();
+  const text = yaml()
+    .stringify(value, { collectionStyle: 'flow', flowCollectionPadding: false, lineWidth: 0 })
+    .trimEnd();
   return typeof value === 'string' ? withoutUser(text) : text;
 }

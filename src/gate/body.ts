@@ -14,11 +14,12 @@ export interface WriteBody {
   readonly send: () => SendableBody | undefined;
   /** Hash of all that was sent, after it was; undefined where the body carries a content coding (W10). */
   readonly hash: () => Promise<string | undefined>;
-  /** Hash of its octets, known before it is sent; undefined where it streams (W12). */
-  readonly digest: string | undefined;
+  /** All of it, where it was received before it is sent; undefined where it streams (W12). */
+  readonly bytes: Buffer | undefined;
 }
 
-const noBody: WriteBody = { send: () => undefined, hash: async () => hashContent(Buffer.alloc(0)), digest: '' };
+const nothing = Buffer.alloc(0);
+const noBody: WriteBody = { send: () => undefined, hash: async () => hashContent(nothing), bytes: nothing };
 
 /** Receives a short request body before the lease is taken (W3); a longer or expected one streams later. */
 export async function receive(passage: Passage): Promise<WriteBody | RequestBodyError> {
@@ -36,10 +37,8 @@ export async function receive(passage: Passage): Promise<WriteBody | RequestBody
   const chunked = !hasField(fields, 'content-length');
   return {
     send: () => ({ kind: 'held', bytes, chunked }),
-    hash: async () => (isCoded(passage) ? undefined : hashContent(bytes)),
-    get digest() {
-      return hashContent(bytes);
-    },
+    hash: async () => contentHash(passage, bytes),
+    bytes,
   };
 }
 
@@ -64,7 +63,7 @@ function streaming(passage: Passage, head: readonly Buffer[]): WriteBody {
       digest ??= hasher.digest();
       return digest;
     },
-    digest: undefined,
+    bytes: undefined,
   };
 }
 
@@ -79,6 +78,11 @@ export async function streamBody(passage: Passage): Promise<SendableBody | undef
   exchange.sendContinue?.();
   const pace = { ...timeoutsOf(passage), minRate: 0, grace: 0 };
   return new RequestStream(exchange.body, [], pace, parts.clock);
+}
+
+/** Hash of the content of a request body (W10); undefined where it carries a content coding. */
+export function contentHash(passage: Passage, bytes: Buffer): string | undefined {
+  return isCoded(passage) ? undefined : hashContent(bytes);
 }
 
 function isCoded({ fields }: Passage): boolean {

@@ -4,7 +4,7 @@ import type { GivenTag, Observation, Outcome } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
-import type { WriteBody } from './body.js';
+import { contentHash, type WriteBody } from './body.js';
 import type { Answer } from './exchange.js';
 import { outcomeOf, restAfter, resultOf } from './learn.js';
 import { type Passage, send } from './passage.js';
@@ -17,7 +17,7 @@ import { viewOf } from './version.js';
 export interface Done {
   readonly outcome: Outcome;
   /** What the write made of the resource, or may have made (W12); undefined where it did not take effect. */
-  readonly made: Made | undefined;
+  readonly made: (() => Made) | undefined;
   /** Undefined where the client is gone. */
   readonly answer: Answer | undefined;
 }
@@ -84,7 +84,7 @@ async function answeredWrite(passage: Passage, reply: WriteReply, write: Write):
   const before = seenBefore(write);
   if (result !== 'changed') {
     const outcome = outcomeOf(result, head.status, { before, unchanged: write.before, rest, doubts: [] });
-    const made = result === 'as-it-was' ? undefined : await madeBy(passage, write, {});
+    const made = result === 'as-it-was' ? undefined : madeBy(passage, write, {});
     if (broken && head.status < 400) {
       call.abort();
       return { outcome, made, answer: failure(passage, call.failure ?? tooEarly, 'unknown') };
@@ -96,18 +96,23 @@ async function answeredWrite(passage: Passage, reply: WriteReply, write: Write):
   const { observation: after, given, answer } = await refreshAfter(passage, reply, body);
   const doubts = doubtedByAnswer(passage, head);
   const facts = { before, after, given: givenTag(passage, head, given), rest, doubts };
-  const made = await madeBy(passage, write, { hash: after?.hash, tag: given });
+  const made = madeBy(passage, write, { hash: after?.hash, tag: given });
   return { outcome: outcomeOf(result, head.status, facts), made, answer };
 }
 
-/** W12. What no repetition would be recognised of is not worth hashing. */
-async function madeBy(
-  { method, resource }: Passage,
+/** W12. Hashed where it comes to be needed: nearly always the client gets its answer. */
+function madeBy(
+  passage: Passage,
   { body }: Write,
   { hash, tag }: { readonly hash?: string | undefined; readonly tag?: string | undefined },
-): Promise<Made | undefined> {
-  if (!resource.policy.alreadyApplied) return undefined;
-  return { exists: method !== 'DELETE', hash, tag, content: method === 'PUT' ? await body.hash() : undefined };
+): (() => Made) | undefined {
+  const { method, resource } = passage;
+  const { bytes } = body;
+  if (!resource.policy.alreadyApplied || bytes === undefined) return undefined;
+  return () => {
+    const content = method === 'PUT' ? contentHash(passage, bytes) : undefined;
+    return { exists: method !== 'DELETE', hash, tag, content };
+  };
 }
 
 /** What the write came over, whoever read it. */
@@ -124,7 +129,7 @@ function givenTag(passage: Passage, head: ResponseHead, tag: string | undefined)
 const tooEarly = new UpstreamError('connection_terminated', 'the answer was whole before the request was', true);
 
 /** W9, W11: nothing was sent, or nobody can say what became of it. */
-async function failedWrite(passage: Passage, error: Error, write: Write): Promise<Done> {
+function failedWrite(passage: Passage, error: Error, write: Write): Done {
   const { parts, record } = passage;
   const before = seenBefore(write);
   const isUnsent = error instanceof UpstreamError && !error.sent;
@@ -133,5 +138,5 @@ async function failedWrite(passage: Passage, error: Error, write: Write): Promis
   const unknown: Outcome = { kind: 'unknown', rest: restAfter(aborted, parts.limits.quarantine), before };
   const answer = failure(passage, error, record.outcome);
   if (isUnsent) return { outcome: { kind: 'notSent' }, made: undefined, answer };
-  return { outcome: unknown, made: await madeBy(passage, write, {}), answer };
+  return { outcome: unknown, made: madeBy(passage, write, {}), answer };
 }

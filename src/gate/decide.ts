@@ -84,7 +84,9 @@ export function asCurrentForWrite(observation: Observation): Current {
   const current = asCurrent(observation);
   const { upstreamTag } = observation;
   return {
-    ...current,
+    exists: current.exists,
+    lastModified: current.lastModified,
+    strongMatch: current.strongMatch,
     weakMatch: (tag) => current.weakMatch(tag) || (upstreamTag !== undefined && weakMatch(tag, upstreamTag)),
   };
 }

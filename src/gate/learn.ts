@@ -92,7 +92,7 @@ export function observationOf(reading: Reading): Observation {
     exists,
     native,
     upstreamTag: exists ? (native ?? kept(parseEntityTag(fieldLine(head.rawHeaders, 'etag')))) : undefined,
-    hash: exists ? hash : undefined,
+    hash: exists ? kept(hash) : undefined,
     etag: exists ? givenTag(reading, native) : undefined,
     lastModified: exists ? kept(fieldLine(head.rawHeaders, 'last-modified')) : undefined,
   };

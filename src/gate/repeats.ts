@@ -5,7 +5,7 @@ import type { WriteBody } from './body.js';
 import { isConditional } from './decide.js';
 import type { Answer } from './exchange.js';
 import type { Passage } from './passage.js';
-import { viewOf } from './version.js';
+import { isBound, viewOf } from './version.js';
 
 /** What a write made of its resource, as far as that can be known (W12). */
 export interface Made {
@@ -21,6 +21,8 @@ export interface Made {
 
 /** Writes whose clients may never have learned what became of them (W12). Kept by this process alone. */
 export interface Repeats {
+  /** Whether nothing is remembered: most of the time. */
+  readonly isEmpty: boolean;
   /** `key`: of the resource that it wrote. */
   remember(id: string, key: string, made: Made): void;
   recall(id: string): Made | undefined;
@@ -33,6 +35,9 @@ export interface Repeats {
 export function createRepeats(max: number): Repeats {
   const known = new Map<string, { readonly key: string; readonly made: Made }>();
   return {
+    get isEmpty() {
+      return known.size === 0;
+    },
     remember(id, key, made) {
       known.delete(id);
       known.set(id, { key, made });
@@ -64,40 +69,40 @@ export class Repeat {
   /** What it made when it came before; undefined where it did not, or where nobody can tell. */
   readonly made: Made | undefined;
   readonly #passage: Passage;
-  readonly #id: string | undefined;
+  readonly #body: WriteBody;
+  readonly #isRecognised: boolean;
+  #id: string | undefined;
 
   constructor(passage: Passage, body: WriteBody) {
     this.#passage = passage;
-    this.#id = writeId(passage, body);
-    this.made = this.#id === undefined ? undefined : passage.parts.repeats.recall(this.#id);
+    this.#body = body;
+    this.#isRecognised = isRecognised(passage, body);
+    const { repeats } = passage.parts;
+    this.made = this.#isRecognised && !repeats.isEmpty ? repeats.recall(this.#identify()) : undefined;
   }
 
   /** It has been decided: whoever sends the same again is somebody else, unless this one gets no answer either. */
   forget(): void {
-    if (this.#id !== undefined) this.#passage.parts.repeats.forget(this.#id);
+    const { repeats } = this.#passage.parts;
+    if (this.#isRecognised && !repeats.isEmpty) repeats.forget(this.#identify());
   }
 
   /** Keeps in mind what it made. */
-  remember(made: Made): void {
+  remember(made: () => Made): void {
     const { parts, resource } = this.#passage;
-    if (this.#id !== undefined) parts.repeats.remember(this.#id, resource.key, made);
+    if (this.#isRecognised) parts.repeats.remember(this.#identify(), resource.key, made());
   }
 
-  /** The same answer; where the client never gets all of it, what its write made is kept in mind. */
-  answered(answer: Answer | undefined, made: Made | undefined): Answer | undefined {
-    if (this.#id === undefined || made === undefined) return answer;
-    if (answer === undefined || this.#passage.exchange.isGone) {
-      this.remember(made);
-      return answer;
-    }
-    const { release } = answer;
-    return {
-      ...answer,
-      release: () => {
-        release?.();
-        if (this.#passage.exchange.isGone) this.remember(made);
-      },
-    };
+  /** Where the client never gets all of its answer, what its write made is kept in mind. */
+  answered(answer: Answer | undefined, made: (() => Made) | undefined): void {
+    if (!this.#isRecognised || made === undefined) return;
+    if (answer === undefined) this.remember(made);
+    else this.#passage.exchange.onGone(() => this.remember(made));
+  }
+
+  #identify(): string {
+    this.#id ??= writeId(this.#passage, this.#body);
+    return this.#id;
   }
 }
 
@@ -107,25 +112,29 @@ const ofTheWrite: ReadonlySet<string> = new Set([
 ]);
 
 /**
+ * Whether a write is recognised when it comes again (W12): not where `alreadyApplied` is off or it only reports, it has no
+ * condition, is neither PUT nor DELETE, its body is longer than `holdRequest`, or its credentials cannot be used to read.
+ */
+function isRecognised(passage: Passage, body: WriteBody): boolean {
+  const { method, conditions, resource } = passage;
+  const { alreadyApplied, mode } = resource.policy;
+  if (!alreadyApplied || mode === 'report' || !isConditional(conditions)) return false;
+  return (method === 'PUT' || method === 'DELETE') && body.bytes !== undefined && !isBound(passage);
+}
+
+/**
  * What a write and its repetition have in common, and no other write has: who asks, for what, under which conditions,
  * with which body (W12).
- *
- * @returns undefined for a write that is not recognised when it comes again: `alreadyApplied` is off or it only reports,
- *   it has no condition, is neither PUT nor DELETE, its body is longer than `holdRequest`, or its credentials cannot be
- *   used to read
  */
-function writeId(passage: Passage, body: WriteBody): string | undefined {
-  const { method, fields, conditions, resource } = passage;
-  const { alreadyApplied, mode } = resource.policy;
-  if (!alreadyApplied || mode === 'report' || !isConditional(conditions)) return undefined;
-  if ((method !== 'PUT' && method !== 'DELETE') || body.digest === undefined) return undefined;
-  const { view, bound } = viewOf(passage);
-  if (bound) return undefined;
+function writeId(passage: Passage, { bytes }: WriteBody): string {
+  const { method, fields, resource } = passage;
+  const { view } = viewOf(passage);
   const said: string[] = [];
   for (let index = 0; index + 1 < fields.length; index += 2) {
     const name = (fields[index] ?? '').toLowerCase();
     const isOfTheContent = name.startsWith('content-') && name !== 'content-length';
     if (isOfTheContent || ofTheWrite.has(name)) said.push(name, fields[index + 1] ?? '');
   }
-  return hashContent(Buffer.from(JSON.stringify([view, method, body.digest, ...said])));
+  const body = bytes === undefined || bytes.length === 0 ? '' : hashContent(bytes);
+  return hashContent(Buffer.from(JSON.stringify([resource.key, view, method, body, ...said])));
 }

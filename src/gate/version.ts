@@ -1,5 +1,5 @@
-import { overrideFields } from '../headers/override.js';
-import { fieldLine } from '../http/fields.js';
+import { overrideNames } from '../headers/override.js';
+import { fieldLine, hasField } from '../http/fields.js';
 import { viewId } from '../resource/identity.js';
 import { selectsSame } from '../resource/selecting.js';
 import type { Target } from '../resource/target.js';
@@ -134,7 +134,7 @@ export function isComparable({ resource }: Passage, { exists, native, hash }: Ob
 async function probeBy(passage: Passage, method: 'GET' | 'HEAD', options: ProbeOptions): Promise<ProbeResult> {
   const { parts, record } = passage;
   record.probes += 1;
-  const fields = decodable(passage, probeFields(passage.fields, overrideFields, options.replacement));
+  const fields = decodable(passage, probeFields(passage.fields, overrideNames, options.replacement));
   const sentAt = parts.clock.now();
   const call = sendRead(passage, method, fields, options.target);
   const { deadline, endsWithClient } = options;
@@ -155,7 +155,7 @@ async function probeBy(passage: Passage, method: 'GET' | 'HEAD', options: ProbeO
 /** The fields of a probe whose answer is hashed: it must not come in a coding that cannot be decoded here (V2). */
 function decodable({ resource }: Passage, fields: string[]): string[] {
   const { kind } = resource.policy.validator;
-  if (kind === 'upstream' || kind === 'header') return fields;
+  if (kind === 'upstream' || kind === 'header' || !hasField(fields, 'accept-encoding')) return fields;
   return fields.map((text, index) => {
     const isValue = index % 2 === 1 && fields[index - 1]?.toLowerCase() === 'accept-encoding';
     return isValue ? decodableCodings(text) : text;

@@ -1,12 +1,12 @@
 import { fieldLine } from '../http/fields.js';
-import type { Acquired, NotAcquired, Observation, Outcome, Token } from '../store/store.js';
+import type { Acquired, Cancellation, NotAcquired, Observation, Outcome, Token } from '../store/store.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import { receive, type WriteBody } from './body.js';
 import { carryOut, type Done } from './carry-out.js';
 import { withoutSynthetic } from './conditions.js';
 import { isConditional, leadingCondition } from './decide.js';
 import { checkForm, type Decision, decide, type Refusal } from './decision.js';
-import type { Answer } from './exchange.js';
+import type { Answer, Exchange } from './exchange.js';
 import { type Passage, refuse } from './passage.js';
 import { alreadyApplied, refused, reported, reportOf } from './refusal.js';
 import { failure, upstreamProblem } from './relay.js';
@@ -39,7 +39,7 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
     keys: [resource.key],
     kind: isConditional(conditions) ? 'exclusive' : 'shared',
     wait: reports ? 0 : parts.limits.leaseWait,
-    signal: exchange.signal,
+    signal: new ClientGone(exchange),
   });
   leaveLine();
   record.leaseWait = parts.clock.now() - queuedAt;
@@ -49,6 +49,29 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   // W14: report mode waits for nobody and takes no lease from those who need it.
   const answer = await passUnguarded(passage, withoutSynthetic(fields, conditions), body.send());
   return reported(passage, answer, { text: 'contended', decision: 'report:contended' });
+}
+
+/** Tells the store when nobody waits for a lease any more. */
+class ClientGone implements Cancellation {
+  readonly #exchange: Exchange;
+  #listener: (() => void) | undefined;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  get aborted(): boolean {
+    return this.#exchange.isGone;
+  }
+
+  addEventListener(_type: 'abort', listener: () => void): void {
+    this.#listener = listener;
+    this.#exchange.onGone(() => this.#listener?.());
+  }
+
+  removeEventListener(): void {
+    this.#listener = undefined;
+  }
 }
 
 /** What a lease is settled with, whatever happens: until the write is sent, nothing has. */
@@ -77,14 +100,21 @@ async function writeUnderLease(
       ending.outcome = { kind: 'notSent', observation: observed(decision) };
     }
     if (decision.kind === 'forward' || decision.kind === 'applied') repeat.forget();
-    if (decision.kind === 'applied') return repeat.answered(alreadyApplied(passage, decision), repeat.made);
+    if (decision.kind === 'applied') {
+      const { made } = repeat;
+      const answer = alreadyApplied(passage, decision);
+      repeat.answered(answer, made && (() => made));
+      return answer;
+    }
     if (isHeldBack && passage.resource.policy.mode !== 'report') return refused(passage, decision);
     if (decision.kind === 'relay') decision.call.abort();
     if (exchange.isGone) return undefined;
     if (isHeldBack) await sideEffects.mark();
     const { made, answer } = await sendOn(passage, lease, decision, body, ending);
     if (ending.outcome.kind === 'unknown' && made !== undefined) repeat.remember(made);
-    return isHeldBack ? reported(passage, answer, reportOf(decision)) : repeat.answered(answer, made);
+    if (isHeldBack) return reported(passage, answer, reportOf(decision));
+    repeat.answered(answer, made);
+    return answer;
   } catch (error) {
     // Only a probe throws here: what follows turns its own failures into answers.
     if (!(error instanceof UpstreamError)) throw error;

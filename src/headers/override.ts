@@ -17,7 +17,7 @@ const spacedNames: ReadonlySet<string> = new Set(['method', 'METHOD']);
  * `-` and `_` for the same, so each may be either.
  */
 export const overrideFields: ReadonlySet<string> = new Set(names.flatMap(spellings));
-const overrideNames = new FieldNames(overrideFields);
+export const overrideNames = new FieldNames(overrideFields);
 
 /**
  * The method that a request asks to be treated as, by `X-HTTP-Method-Override`, `X-Method-Override`, `X-HTTP-Method` or

@@ -6,6 +6,7 @@ import type { DecisionRecord } from '../gate/outcome.js';
 import { addressText, type ListenAddress, listenOptions } from '../http/address.js';
 import type { Clock } from '../http/clock.js';
 import { fieldLine, listMembers } from '../http/fields.js';
+import { withoutSchemas } from '../http/schemas.js';
 import { createUnreadable, type Unreadable } from './client-error.js';
 import { deliver } from './deliver.js';
 import { ServerExchange } from './exchange.js';
@@ -141,6 +142,7 @@ function createApp(options: ListenerOptions, unreadable: Unreadable): FastifyIns
     bodyLimit: Number.MAX_SAFE_INTEGER,
     trustProxy: Array.isArray(options.trustProxy) ? [...options.trustProxy] : options.trustProxy === true,
     clientErrorHandler: unreadable.refuse,
+    schemaController: withoutSchemas,
   };
   // A missing Host is the gate's to refuse: Node would do it without a word of why.
   const serverOptions = {

@@ -52,17 +52,25 @@ export function createMetrics(options: MetricsOptions): Metrics {
       decided.moveTo(this);
     },
   });
-  const stale = new Counter({
+  const stale = new Tally<'route'>();
+  new Counter({
     name: 'ifmatch_stale_writes_refused_total',
     help: 'Writes refused with 412 because the resource had changed.',
     labelNames: ['route'],
     registers,
+    collect() {
+      stale.moveTo(this);
+    },
   });
-  const writes = new Counter({
+  const writes = new Tally<'route' | 'conditional'>();
+  new Counter({
     name: 'ifmatch_writes_total',
     help: 'Guarded writes, by whether they carry a condition.',
     labelNames: ['route', 'conditional'],
     registers,
+    collect() {
+      writes.moveTo(this);
+    },
   });
   const probes = new Counter({
     name: 'ifmatch_probes_total',
@@ -115,8 +123,11 @@ export function createMetrics(options: MetricsOptions): Metrics {
         decided.add(`${route} ${method} ${decision} ${condition}`, () => ({ route, method, decision, condition }));
       }
       if (record.probes > 0) probes.inc(record.probes);
-      if (record.kind === 'write') writes.inc({ route, conditional: condition === 'none' ? 'no' : 'yes' });
-      if (record.kind === 'write' && decision === 'precondition-failed') stale.inc({ route });
+      if (record.kind === 'write') {
+        const conditional = condition === 'none' ? 'no' : 'yes';
+        writes.add(`${route} ${conditional}`, () => ({ route, conditional }));
+        if (decision === 'precondition-failed') stale.add(route, () => ({ route }));
+      }
       if (record.leaseWait !== undefined) leaseWait.observe(record.leaseWait / 1000);
       if (record.upstream !== undefined) upstream.observe(record.upstream / 1000);
       overhead.observe(Math.max(0, record.total - (record.upstream ?? 0)) / 1000);

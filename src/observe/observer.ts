@@ -21,7 +21,7 @@ export function createObserver(logger: Logger, metrics: Metrics, access: AccessL
     decided(record) {
       metrics.record(record);
       if (record.error !== undefined && record.decision === 'internal-error') logger.error(lineOf(record), 'failed');
-      else if (isLogged(record, access)) logger.info(lineOf(record), record.kind);
+      else if (isLogged(record, access) && logger.isLevelEnabled('info')) logger.info(lineOf(record), record.kind);
     },
     advise(route, advice) {
       const key = `${route} ${advice}`;
@@ -46,18 +46,25 @@ const controls = /[\u0080-\u009f]/g;
 
 /** O3's fields; absent ones are left out. Times in milliseconds with microseconds. */
 function lineOf(record: DecisionRecord): Record<string, unknown> {
-  const { leaseWait, upstream, total, probes, ...rest } = record;
   return {
-    ...rest,
+    requestId: record.requestId,
+    route: record.route,
     method: asText(record.method),
     path: asText(record.path),
+    kind: record.kind,
+    decision: record.decision,
+    condition: record.condition,
     client: asText(record.client),
-    current: asText(record.current),
     received: record.received.length === 0 ? undefined : record.received.slice(0, 16).map(asText),
-    probes: probes === 0 ? undefined : probes,
-    leaseWaitMs: rounded(leaseWait),
-    upstreamMs: rounded(upstream),
-    totalMs: rounded(total),
+    current: asText(record.current),
+    decidedBy: record.decidedBy,
+    status: record.status,
+    outcome: record.outcome,
+    error: record.error,
+    probes: record.probes === 0 ? undefined : record.probes,
+    leaseWaitMs: rounded(record.leaseWait),
+    upstreamMs: rounded(record.upstream),
+    totalMs: rounded(record.total),
   };
 }
 

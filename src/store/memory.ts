@@ -80,13 +80,17 @@ class MemoryStore implements Store {
   }
 
   async observe(key: string, epoch: number, observation: Observation): Promise<boolean> {
-    if (this.#isDoubtful(key) || this.#versions.read(key).epoch !== epoch) return false;
+    if (this.#isDoubtful(key) || this.#versions.epoch(key) !== epoch) return false;
     return this.#record(key, observation);
   }
 
   async epoch(key: string): Promise<ReadStart> {
-    const { epoch, views } = this.#versions.read(key);
-    return { epoch, doubtful: this.#isDoubtful(key), knowledge: views, seenTags: this.#seen(key) };
+    return {
+      epoch: this.#versions.epoch(key),
+      doubtful: this.#isDoubtful(key),
+      knowledge: this.#versions.views(key),
+      seenTags: this.#seen(key),
+    };
   }
 
   async touch(keys: readonly string[]): Promise<Token> {
@@ -129,8 +133,9 @@ class MemoryStore implements Store {
     // While the write is on its way, reads of other resources may push them out.
     const known = new Map(lease.keys.map((key) => [key, this.#views(key)]));
     this.#held.set(token, { keys: lease.keys, first, known, lease, since });
-    const { epoch, views } = this.#versions.read(first);
-    return { kind: 'acquired', token, since, epoch, knowledge: views, seenTags: this.#seen(first) };
+    const knowledge = known.get(first) ?? [];
+    const epoch = this.#versions.epoch(first);
+    return { kind: 'acquired', token, since, epoch, knowledge, seenTags: this.#seen(first) };
   }
 
   #isDoubtful(key: string): boolean {
@@ -156,7 +161,7 @@ class MemoryStore implements Store {
   }
 
   #views(key: string): readonly Observation[] {
-    return this.#versions.read(key).views;
+    return this.#versions.views(key);
   }
 
   #see(key: string, change: (seen: readonly SeenTag[]) => readonly SeenTag[]): void {

@@ -42,11 +42,9 @@ export function isBarred(seen: readonly SeenTag[], tag: string, hash: string | u
  */
 export function afterWrite(seen: readonly SeenTag[], observations: readonly Observation[]): readonly SeenTag[] {
   const before = observations.reduce(afterRead, seen);
-  const overwritten: readonly SeenTag[] = before.map((known) => ({
-    ...known,
-    hash: known.isWrittenOver ? undefined : known.hash,
-    isWrittenOver: true,
-  }));
+  const overwritten: readonly SeenTag[] = before.map(({ view, selection, tag, hash, isWrittenOver }) => {
+    return { view, selection, tag, hash: isWrittenOver ? undefined : hash, isWrittenOver: true };
+  });
   return tagsIn(observations, true).reduce(added, overwritten);
 }
 
@@ -66,10 +64,11 @@ function tagsIn(observations: readonly Observation[], isWrittenOver: boolean): r
   for (const observation of observations) {
     const tag = strongTag(observation.upstreamTag);
     if (tag === undefined) continue;
-    const place = placeOf(observation);
-    const same = tags.findIndex((known) => known.tag === tag && isSamePlace(known, place));
+    const { view } = observation;
+    const selection = observation.selecting.digest;
+    const same = tags.findIndex((known) => known.tag === tag && known.view === view && known.selection === selection);
     const hash = observation.hash ?? tags[same]?.hash;
-    tags.splice(same < 0 ? tags.length : same, 1, { ...place, tag, hash, isWrittenOver });
+    tags[same < 0 ? tags.length : same] = { view, selection, tag, hash, isWrittenOver };
   }
   return tags;
 }
@@ -82,7 +81,8 @@ function tagsIn(observations: readonly Observation[], isWrittenOver: boolean): r
 export function afterRead(seen: readonly SeenTag[], observation: Observation): readonly SeenTag[] {
   const tag = strongTag(observation.upstreamTag);
   if (tag === undefined || seen.length === 0) return seen;
-  const here = seen.filter((known) => isSamePlace(known, placeOf(observation)));
+  const place = placeOf(observation);
+  const here = seen.filter((known) => isSamePlace(known, place));
   const others = seen.filter((known) => !here.includes(known));
   if (here.some((known) => known.isWrittenOver && known.tag !== tag)) {
     return others.filter((other) => !other.isWrittenOver || other.selection !== observation.selecting.digest);
@@ -98,8 +98,10 @@ export function afterAnswer(seen: readonly SeenTag[], given: Omit<SeenTag, 'isWr
 function added(seen: readonly SeenTag[], next: SeenTag): readonly SeenTag[] {
   const same = seen.find((known) => known.tag === next.tag && isSamePlace(known, next));
   if (same === undefined) return seen.length < tagsPerResource ? [...seen, next] : [...withoutOne(seen), next];
-  const merged = {
-    ...next,
+  const merged: SeenTag = {
+    view: next.view,
+    selection: next.selection,
+    tag: next.tag,
     hash: same.hash === next.hash ? next.hash : undefined,
     isWrittenOver: same.isWrittenOver || next.isWrittenOver,
   };
@@ -118,8 +120,8 @@ function says(one: SeenTag, other: SeenTag): boolean {
   return one.tag === other.tag && (one.isWrittenOver || !other.isWrittenOver) && isAsStrict;
 }
 
-function placeOf({ view, selecting, hash }: Observation): Pick<SeenTag, 'view' | 'selection' | 'hash'> {
-  return { view, selection: selecting.digest, hash };
+function placeOf({ view, selecting }: Observation): Pick<SeenTag, 'view' | 'selection'> {
+  return { view, selection: selecting.digest };
 }
 
 function isSamePlace(one: Pick<SeenTag, 'view' | 'selection'>, other: Pick<SeenTag, 'view' | 'selection'>): boolean {

@@ -34,6 +34,13 @@ export interface Observation {
 /** Whether a lease excludes all others (a conditional write) or only exclusive ones (an unconditional write) (W3). */
 export type LeaseKind = 'exclusive' | 'shared';
 
+/** As much of an AbortSignal as is needed to wait for a lease: making one for each write costs more than the lease. */
+export interface Cancellation {
+  readonly aborted: boolean;
+  addEventListener(type: 'abort', listener: () => void, options: { once: true }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
 /** A lease, or the mark of an unguarded write; opaque to the gate. */
 export interface Token {
   readonly keys: readonly string[];
@@ -46,7 +53,7 @@ export interface AcquireRequest {
   /** Longest wait in milliseconds; 0: only if the lease is free now (W14). */
   readonly wait: number;
   /** Aborted when the client goes away: the request leaves the queue. */
-  readonly signal: AbortSignal | undefined;
+  readonly signal: Cancellation | undefined;
 }
 
 export interface Acquired {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { Packed, Packer } from './packed.js';
 import type { Observation } from './store.js';
 
 /** Observations kept of one resource: enough for its usual spellings, readers and codings. */
@@ -6,11 +7,8 @@ const viewsPerResource = 16;
 
 const noViews: readonly Observation[] = [];
 
-/** What is known of a resource. The array is never changed, only replaced: whoever was given it keeps what it was. */
-interface Entry {
-  epoch: number;
-  views: readonly Observation[];
-}
+/** What is known of a resource: nearly always one view. Entries are never changed, only replaced. */
+type Entry = Packed | { readonly epoch: number; readonly views: readonly Observation[] };
 
 /**
  * Epochs and views of the resources that are known (S3). A key's epoch never goes back, and every `move` gives it one
@@ -21,6 +19,7 @@ export class Versions {
   #counter = 0;
   #floor = 0;
   readonly #entries: LRUCache<string, Entry>;
+  readonly #packer = new Packer();
 
   /** @param max how many resources are kept (`limits.resources`) */
   constructor(max: number) {
@@ -37,50 +36,50 @@ export class Versions {
     return this.#entries.size;
   }
 
-  /** Epoch and views of a key; reading makes it the most recently used. */
-  read(key: string): Readonly<Entry> {
-    return this.#entries.get(key) ?? { epoch: this.#floor, views: noViews };
+  /** Epoch of a key; reading makes it the most recently used. */
+  epoch(key: string): number {
+    return this.#entries.get(key)?.epoch ?? this.#floor;
+  }
+
+  /** What is known of a key; reading makes it the most recently used. */
+  views(key: string): readonly Observation[] {
+    const entry = this.#entries.get(key);
+    return entry === undefined ? noViews : viewsIn(entry);
   }
 
   /** New epoch, no views: what was known of the resource, and what is still being read, counts no more. */
   move(key: string): void {
-    const entry = this.#entry(key);
     this.#counter += 1;
-    entry.epoch = this.#counter;
-    entry.views = noViews;
+    this.#entries.set(key, { epoch: this.#counter, views: noViews });
   }
 
   /** False, and nothing recorded, where something sent later is known, or as much as is kept and all of it later. */
   record(key: string, observation: Observation): boolean {
-    const entry = this.#entry(key);
-    const [only] = entry.views;
-    // Nearly always there is one view, and it is read again.
-    if (only === undefined || (entry.views.length === 1 && isSameView(only, observation))) {
-      if (only !== undefined && only.sentAt > observation.sentAt) return false;
-      entry.views = [observation];
+    const entry = this.#entries.get(key);
+    // A key that becomes known has the epoch that it had as an unknown one, even if adding it evicts a higher one.
+    const epoch = entry?.epoch ?? this.#floor;
+    if (entry === undefined || (entry instanceof Packed ? entry.isSameView(observation) : entry.views.length === 0)) {
+      if (entry instanceof Packed && entry.sentAt > observation.sentAt) return false;
+      this.#entries.set(key, this.#packer.pack(epoch, observation) ?? { epoch, views: [observation] });
       return true;
     }
-    const others = entry.views.filter((other) => !isSameView(other, observation) && !isRefuted(other, observation));
-    const replaced = entry.views.find((other) => isSameView(other, observation));
+    const views = viewsIn(entry);
+    const others = views.filter((other) => !isSameView(other, observation) && !isRefuted(other, observation));
+    const replaced = views.find((other) => isSameView(other, observation));
     if (replaced !== undefined && replaced.sentAt > observation.sentAt) return false;
     if (others.length < viewsPerResource) {
-      entry.views = [...others, observation];
+      this.#entries.set(key, { epoch, views: [...others, observation] });
       return true;
     }
     const oldest = others.reduce((a, b) => (b.sentAt < a.sentAt ? b : a));
     if (oldest.sentAt > observation.sentAt) return false;
-    entry.views = [...others.filter((other) => other !== oldest), observation];
+    this.#entries.set(key, { epoch, views: [...others.filter((other) => other !== oldest), observation] });
     return true;
   }
+}
 
-  /** A key that becomes known has the epoch that it had as an unknown one, even if adding it evicts a higher one. */
-  #entry(key: string): Entry {
-    const known = this.#entries.get(key);
-    if (known !== undefined) return known;
-    const entry: Entry = { epoch: this.#floor, views: noViews };
-    this.#entries.set(key, entry);
-    return entry;
-  }
+function viewsIn(entry: Entry): readonly Observation[] {
+  return entry instanceof Packed ? [entry.unpacked()] : entry.views;
 }
 
 function isSameView(a: Observation, b: Observation): boolean {

@@ -1,12 +1,12 @@
 import type { Clock } from '../http/clock.js';
-import { fieldLine, type RawHeaders } from '../http/fields.js';
+import { FieldNames, fieldLine, type RawHeaders } from '../http/fields.js';
 import { createContentHasher, hashRepresentation } from '../version/tag.js';
 import type { ResponseBody, ResponseHead } from './call.js';
 import { UpstreamError } from './errors.js';
 import { discard, isStreamType } from './represent.js';
 
 /** Fields of a write that a read of the same resource must not carry (W4). */
-const notOfAProbe = new Set([
+const notOfAProbe = new FieldNames([
   ...['if', 'range', 'expect', 'prefer', 'idempotency-key', 'cache-control', 'pragma', 'digest', 'repr-digest'],
   ...['depth', 'destination', 'overwrite', 'lock-token', 'timeout', 'trailer'],
 ]);
@@ -25,22 +25,21 @@ export interface Replacement {
  * (V10).
  *
  * @param raw end-to-end fields of the client's request
- * @param overrides lower-case names of method override fields
+ * @param overrides names of method override fields
  */
-export function probeFields(
-  raw: RawHeaders,
-  overrides: ReadonlySet<string>,
-  replacement: Replacement | undefined,
-): string[] {
+export function probeFields(raw: RawHeaders, overrides: FieldNames, replacement: Replacement | undefined): string[] {
   const fields: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = (raw[index] ?? '').toLowerCase();
-    const dropped =
-      notOfAProbe.has(name) || overrides.has(name) || name.startsWith('content-') || name.startsWith('if-');
-    if (!dropped && replacement?.replaces(name) !== true) fields.push(raw[index] ?? '', raw[index + 1] ?? '');
+    const name = raw[index] as string;
+    const isDropped = notOfAProbe.has(name) || overrides.has(name) || ofContentOrCondition.test(name);
+    if (!isDropped && replacement?.replaces(name.toLowerCase()) !== true) fields.push(name, raw[index + 1] as string);
   }
-  return [...fields, ...(replacement?.fields ?? []), 'Cache-Control', 'no-cache', 'Pragma', 'no-cache'];
+  if (replacement !== undefined) fields.push(...replacement.fields);
+  fields.push('Cache-Control', 'no-cache', 'Pragma', 'no-cache');
+  return fields;
 }
+
+const ofContentOrCondition = /^(?:content|if)-/i;
 
 /** How a representation is hashed while it is read (V1 to V3). */
 export interface Hashing {

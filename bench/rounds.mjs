@@ -1,0 +1,71 @@
+// Interleaved rounds: what is compared runs side by side on the same machine within seconds, so that its moods cancel out.
+import { cost } from './load.mjs';
+import { startByName } from './scenarios.mjs';
+import { median, spread } from './statistics.mjs';
+
+/**
+ * Measures the rows of a set.
+ *
+ * @param {{ title: string, rows: object[] }} set
+ * @param {{ rounds: number, seconds: number, warmUp: number, log: (line: string) => void }} how
+ * @returns for each row of a program that is installed: CPU time per request in microseconds, its ratio, and whether the
+ *   goal is met
+ */
+export async function measure(set, origin, { rounds, seconds, warmUp, log }) {
+  const measured = new Map();
+  const programs = await startAll(set.rows, origin, log);
+  try {
+    const loaded = set.rows.filter((row) => programs.has(row.program));
+    for (let round = 0; round <= rounds; round += 1) {
+      for (const row of loaded) {
+        const result = await one(row, programs.get(row.program), round, origin, round === 0 ? warmUp : seconds);
+        // The first round warms up.
+        if (round > 0) measured.set(row.name, [...(measured.get(row.name) ?? []), result]);
+      }
+      log(round === 0 ? `${set.title}: warm` : `${set.title}: round ${round} of ${rounds}`);
+    }
+  } finally {
+    for (const program of programs.values()) await program.stop();
+  }
+  return set.rows.flatMap((row) => resultOf(row, measured) ?? []);
+}
+
+async function startAll(rows, origin, log) {
+  const programs = new Map();
+  for (const name of new Set(rows.map(({ program }) => program))) {
+    const program = name === undefined ? undefined : await startByName(name, origin);
+    if (program !== undefined) programs.set(name, program);
+    else if (name !== undefined) log(`${name} is not installed: left out`);
+  }
+  return programs;
+}
+
+async function one(row, program, round, origin, seconds) {
+  await row.prepare?.(program, round);
+  const load = typeof row.load === 'function' ? row.load(round) : row.load;
+  const before = row.upstream === undefined ? 0 : await origin.requests();
+  const result = await cost(program, load, seconds);
+  check(row, result);
+  // Without the question itself.
+  return row.upstream === undefined ? result : { ...result, sent: (await origin.requests()) - before - 1 };
+}
+
+function check(row, { requests, refused }) {
+  const wrong = row.refuses === true ? requests - refused : refused;
+  // At the turn of a round a request may come behind one that it should have come before.
+  if (wrong > requests / 100) throw new Error(`${row.name}: ${wrong} of ${requests} answers were not as expected`);
+}
+
+function resultOf(row, measured) {
+  const own = measured.get(row.same ?? row.name);
+  if (own === undefined) return undefined;
+  const result = { name: row.name, cpu: median(own.map(({ cpu }) => cpu)) };
+  if (row.upstream !== undefined) {
+    const sent = median(own.map(({ sent, requests }) => sent / requests));
+    Object.assign(result, { upstreamRequests: sent, upstreamGoal: row.upstream });
+  }
+  const base = row.to === undefined ? undefined : measured.get(row.to);
+  if (base === undefined) return result;
+  const ratios = own.map(({ cpu }, index) => cpu / base[index].cpu);
+  return { ...result, to: row.to, ratio: median(ratios), ...spread(ratios), goal: row.goal };
+}
