@@ -64,8 +64,6 @@ export interface ProblemDetails {
   readonly retryAfter?: number;
   /** RFC 9209 error type, where it is more precise than the problem's own. */
   readonly error?: string;
-  /** Fields for browsers on other origins (R6). */
-  readonly cors?: readonly string[];
   readonly close?: boolean;
 }
 
@@ -75,6 +73,10 @@ export interface ProblemContext {
   readonly path: string;
   /** Value of the request's Accept. */
   readonly accept: string | undefined;
+  /** Fields for browsers on other origins (R6). */
+  readonly cors?: readonly string[];
+  /** Whether the connection ends with the answer, whatever the problem says of it. */
+  readonly close?: boolean | undefined;
 }
 
 /** Status of a problem, for records. */
@@ -88,8 +90,7 @@ export function problemStatus(name: ProblemName): number {
  */
 export function problemAnswer(name: ProblemName, details: ProblemDetails, context: ProblemContext): Answer {
   const { status, title, error } = kinds[name];
-  const current = currentMember(details.current);
-  const [field] = details.condition?.split(':') ?? [];
+  const { condition, received, current, retryAfter } = details;
   const detail = shortened(details.detail);
   const problem: Problem = {
     type: `urn:problem-type:ifmatch:${name}`,
@@ -97,47 +98,37 @@ export function problemAnswer(name: ProblemName, details: ProblemDetails, contex
     status,
     detail,
     // Cut off it would be the URL of something else.
-    ...(context.path.length <= longestReflection && { instance: context.path }),
-    ...(field !== undefined && field !== 'none' && { precondition: field }),
-    ...(details.received !== undefined &&
-      details.received.length > 0 && {
-        received: details.received.slice(0, 16).map(shortened),
-      }),
-    ...(current !== undefined && { current }),
-    ...(details.decidedBy !== undefined && { decidedBy: details.decidedBy }),
-    ...(details.outcome !== undefined && { outcome: details.outcome }),
+    instance: context.path.length <= longestReflection ? context.path : undefined,
+    precondition: condition === undefined || condition === 'none' ? undefined : fieldOf(condition),
+    received: received === undefined || received.length === 0 ? undefined : received.slice(0, 16).map(shortened),
+    current: currentMember(current),
+    decidedBy: details.decidedBy,
+    outcome: details.outcome,
     next: details.next,
     requestId: context.requestId,
   };
   const { contentType, body } = renderProblem(problem, context.accept);
-  const rawHeaders = [
-    ...['Content-Type', contentType, 'Content-Length', String(Buffer.byteLength(body)), 'Cache-Control', 'no-store'],
-    ...['Proxy-Status', proxyStatus(details.error ?? error, detail)],
-    ...(contentType.startsWith('text/html') ? ofPages : []),
-    ...validatorFields(status, details.current),
-    ...(details.retryAfter === undefined ? [] : ['Retry-After', String(details.retryAfter)]),
-    ...(details.cors ?? []),
-  ];
-  return { status, statusText: undefined, rawHeaders, body, close: details.close ?? false };
+  const rawHeaders = ['Content-Type', contentType, 'Content-Length', String(Buffer.byteLength(body))];
+  rawHeaders.push('Cache-Control', 'no-store', 'Proxy-Status', proxyStatus(details.error ?? error, detail));
+  if (contentType.startsWith('text/html')) rawHeaders.push(...ofPages);
+  // A2: the current validators travel with a 412, so that a client can see them without reading the problem.
+  if (status === 412 && current?.etag !== undefined) rawHeaders.push('ETag', current.etag);
+  if (status === 412 && current?.lastModified !== undefined) rawHeaders.push('Last-Modified', current.lastModified);
+  if (retryAfter !== undefined) rawHeaders.push('Retry-After', String(retryAfter));
+  if (context.cors !== undefined) rawHeaders.push(...context.cors);
+  return { status, statusText: undefined, rawHeaders, body, close: context.close ?? details.close ?? false };
+}
+
+/** The field of a condition: `If-Match: *` has its name of its own in the log alone. */
+function fieldOf(condition: ConditionName): string {
+  return condition === 'If-Match: *' ? 'If-Match' : condition;
 }
 
 function shortened(text: string): string {
   return text.length <= longestReflection ? text : `${text.slice(0, longestReflection)}…`;
 }
 
-/** A2: the current validators travel with a 412, so that a client can see them without reading the problem. */
-function validatorFields(status: number, current: Observation | undefined): string[] {
-  if (status !== 412 || current === undefined) return [];
-  return [
-    ...(current.etag === undefined ? [] : ['ETag', current.etag]),
-    ...(current.lastModified === undefined ? [] : ['Last-Modified', current.lastModified]),
-  ];
-}
-
-function currentMember(current: Observation | undefined): Problem['current'] | undefined {
+function currentMember(current: Observation | undefined): Problem['current'] {
   if (current?.etag === undefined && current?.lastModified === undefined) return undefined;
-  return {
-    ...(current.etag !== undefined && { etag: current.etag }),
-    ...(current.lastModified !== undefined && { lastModified: current.lastModified }),
-  };
+  return { etag: current.etag, lastModified: current.lastModified };
 }

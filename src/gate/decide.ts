@@ -62,33 +62,45 @@ export function leadingCondition(
  * An observation as the thing that RFC 9110 13 compares with. A synthetic tag matches by its hash alone, whatever
  * content coding it was issued for (V2); a native one only where it may be used (V6, V7).
  */
+class Compared implements Current {
+  readonly exists: boolean;
+  readonly #observation: Observation;
+  /** A tag of no other use, which If-None-Match is held against too. */
+  readonly #besides: string | undefined;
+
+  constructor(observation: Observation, besides: string | undefined) {
+    this.exists = observation.exists;
+    this.#observation = observation;
+    this.#besides = besides;
+  }
+
+  get lastModified(): number | undefined {
+    return parseHttpDate(this.#observation.lastModified);
+  }
+
+  strongMatch(tag: string): boolean {
+    const { native, hash } = this.#observation;
+    if (isSynthetic(tag)) return hash !== undefined && syntheticHash(tag) === hash;
+    return native !== undefined && strongMatch(tag, native);
+  }
+
+  weakMatch(tag: string): boolean {
+    const { native, hash } = this.#observation;
+    if (this.#besides !== undefined && weakMatch(tag, this.#besides)) return true;
+    const strong = withoutWeakness(tag);
+    if (isSynthetic(strong)) return hash !== undefined && syntheticHash(strong) === hash;
+    return native !== undefined && weakMatch(tag, native);
+  }
+}
+
+/** What the conditions of a read are held against. */
 export function asCurrent(observation: Observation): Current {
-  const { native, hash } = observation;
-  return {
-    exists: observation.exists,
-    strongMatch(tag) {
-      if (isSynthetic(tag)) return hash !== undefined && syntheticHash(tag) === hash;
-      return native !== undefined && strongMatch(tag, native);
-    },
-    weakMatch(tag) {
-      const strong = withoutWeakness(tag);
-      if (isSynthetic(strong)) return hash !== undefined && syntheticHash(strong) === hash;
-      return native !== undefined && weakMatch(tag, native);
-    },
-    lastModified: parseHttpDate(observation.lastModified),
-  };
+  return new Compared(observation, undefined);
 }
 
 /** The same for a write, whose If-None-Match also holds against tags that are of no other use (W6). */
 export function asCurrentForWrite(observation: Observation): Current {
-  const current = asCurrent(observation);
-  const { upstreamTag } = observation;
-  return {
-    exists: current.exists,
-    lastModified: current.lastModified,
-    strongMatch: current.strongMatch,
-    weakMatch: (tag) => current.weakMatch(tag) || (upstreamTag !== undefined && weakMatch(tag, upstreamTag)),
-  };
+  return new Compared(observation, observation.upstreamTag);
 }
 
 function withoutWeakness(tag: string): string {
@@ -175,10 +187,12 @@ export function tellsAll(conditions: Preconditions, known: Observation, nativesT
   const isTold = (tag: string): boolean => (isSynthetic(withoutWeakness(tag)) ? known.hash !== undefined : nativesTold);
   const matchTold =
     ifMatch.kind !== 'tags' ||
-    ifMatch.tags.some(current.strongMatch) ||
+    ifMatch.tags.some((tag) => current.strongMatch(tag)) ||
     ifMatch.tags.every((tag) => isWeak(tag) || isTold(tag));
   const noneMatchTold =
-    ifNoneMatch.kind !== 'tags' || ifNoneMatch.tags.some(current.weakMatch) || ifNoneMatch.tags.every(isTold);
+    ifNoneMatch.kind !== 'tags' ||
+    ifNoneMatch.tags.some((tag) => current.weakMatch(tag)) ||
+    ifNoneMatch.tags.every(isTold);
   return matchTold && noneMatchTold;
 }
 

@@ -225,7 +225,7 @@ function conclude(
   record.current = observation.etag ?? observation.lastModified;
   const current = hidesCurrent ? undefined : observation;
   if (verdict.kind === 'refuse') {
-    const details: ProblemDetails = { ...wordsOnFailure(passage, verdict), current, decidedBy };
+    const details = wordsOnFailure(passage, verdict, current, decidedBy);
     return { kind: 'refuse', name: 'precondition-failed', details };
   }
   const usesDate = resource.policy.guard === 'required' && restsOnDateAlone(conditions);

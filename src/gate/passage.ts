@@ -147,16 +147,23 @@ export function hashingFor({ resource, parts }: Passage, limit: number): Hashing
   return { ignore, pointer, limit: parsed ? Math.min(limit, hashBody) : limit, keep: hashBody };
 }
 
-/** Answers with a problem of the gate's own, and puts it on record. */
-export function refuse(passage: Passage, name: ProblemName, details: ProblemDetails): Answer {
+/**
+ * Answers with a problem of the gate's own, and puts it on record.
+ *
+ * @param close whether the connection ends with the answer, where that is not the problem's to say
+ */
+export function refuse(passage: Passage, name: ProblemName, details: ProblemDetails, close?: boolean): Answer {
   const { exchange, record, parts, resource, fields, target } = passage;
   record.decision = name;
   record.status = problemStatus(name);
   record.decidedBy ??= details.decidedBy;
   const cors = parts.cors.replay(resource.route, fieldLine(fields, 'origin'));
-  return problemAnswer(
-    name,
-    { ...details, cors },
-    { requestId: exchange.requestId, path: target.path, accept: fieldLine(fields, 'accept') },
-  );
+  const { requestId } = exchange;
+  return problemAnswer(name, details, {
+    requestId,
+    path: target.path,
+    accept: fieldLine(fields, 'accept'),
+    cors,
+    close,
+  });
 }

@@ -20,10 +20,9 @@ export function refused(passage: Passage, decision: HeldBack): Answer {
     record.decidedBy = 'probe';
     return { ...relay(passage, decision.head, decision.call), close };
   }
-  const answer = refuse(passage, decision.name, decision.details);
+  const answer = refuse(passage, decision.name, decision.details, close);
   const { representation } = decision;
-  if (representation === undefined) return { ...answer, close };
-  return { ...withRepresentation(passage, answer, representation), close };
+  return representation === undefined ? answer : withRepresentation(passage, answer, representation);
 }
 
 /**

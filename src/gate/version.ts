@@ -1,7 +1,7 @@
 import { overrideNames } from '../headers/override.js';
 import { fieldLine, hasField } from '../http/fields.js';
 import { viewId } from '../resource/identity.js';
-import { selectsSame } from '../resource/selecting.js';
+import { selectionTest } from '../resource/selecting.js';
 import type { Target } from '../resource/target.js';
 import { isBarred } from '../store/seen-tags.js';
 import type { Observation } from '../store/store.js';
@@ -66,7 +66,8 @@ export function isBound(passage: Passage): boolean {
 
 /** Whether this request would select the representation that an observation was read with. */
 export function selectsLike({ fields }: Passage): (known: Observation) => boolean {
-  return (known) => selectsSame(fields, known.selecting);
+  const selects = selectionTest(fields);
+  return (known) => selects(known.selecting);
 }
 
 /**

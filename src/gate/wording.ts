@@ -3,18 +3,27 @@ import type { Preconditions } from '../http/preconditions.js';
 import type { Observation } from '../store/store.js';
 import type { ProblemDetails } from './answers.js';
 import { leadingCondition, type Verdict } from './decide.js';
+import type { DecidedBy } from './outcome.js';
 import type { Passage } from './passage.js';
 
-/** What a 412 says about the condition that failed (A1): why, and what to do. */
+/**
+ * What a 412 says about the condition that failed (A1): why, and what to do.
+ *
+ * @param current the version that it failed against, where this client may see it
+ */
 export function wordsOnFailure(
   passage: Passage,
   verdict: Extract<Verdict, { kind: 'refuse' }>,
-): Pick<ProblemDetails, 'detail' | 'next' | 'condition' | 'received'> & { detail: string; next: string } {
+  current: Observation | undefined,
+  decidedBy: DecidedBy,
+): ProblemDetails {
   return {
     detail: failureDetail(verdict, passage.conditions),
     next: nextStep(passage, verdict.observation),
     condition: verdict.field,
     received: receivedIn(passage, verdict.field),
+    current,
+    decidedBy,
   };
 }
 

@@ -8,11 +8,14 @@ import { listMembers } from './fields.js';
  * @param accept value of Accept, its lines joined with ", "
  */
 export function prefersHtml(accept: string | undefined): boolean {
-  if (accept === undefined) return false;
+  if (accept === undefined || !namesHtml.test(accept)) return false;
   const weights = mediaRanges(accept);
   const html = weightOf(weights, ['text/html', 'text/*']);
   return html > weightOf(weights, ['application/problem+json', 'application/json', 'application/*', '*/*']);
 }
+
+/** What every Accept has that can prefer HTML: most have not. */
+const namesHtml = /text\/(?:html|\*)/i;
 
 /** Weights by media range in lower case. Parameters other than q do not matter here; the highest weight counts. */
 function mediaRanges(accept: string): Map<string, number> {

@@ -37,8 +37,22 @@ export function selectingOf(raw: RawHeaders, vary: string | undefined): Selectin
  * @param selecting of an observation
  */
 export function selectsSame(raw: RawHeaders, selecting: Selecting): boolean {
-  const [, names = ''] = selecting.digest.split(':', 2);
-  return digestOf(raw, names) === selecting.digest;
+  return selectionTest(raw)(selecting);
+}
+
+/** The same for any number of observations and one request. */
+export function selectionTest(raw: RawHeaders): (selecting: Selecting) => boolean {
+  let names: string | undefined;
+  let digest = '';
+  return (selecting) => {
+    const colon = selecting.digest.indexOf(':');
+    const asked = colon === -1 ? '' : selecting.digest.slice(colon + 1);
+    if (asked !== names) {
+      names = asked;
+      digest = digestOf(raw, asked);
+    }
+    return digest === selecting.digest;
+  };
 }
 
 /**
@@ -98,8 +112,17 @@ function digestOf(raw: RawHeaders, names: string): string {
   return digestOfText(selectingText(raw, names), names);
 }
 
+/** Clients of one kind send the same few fields: their digests, by what they are made of. */
+const digests = new Map<string, string>();
+const mostDigests = 1000;
+
 function digestOfText(text: string, names: string): string {
-  const digest = hash('sha256', text, 'base64url').slice(0, digestLength);
+  const known = digests.get(text);
+  const digest = known ?? copied(hash('sha256', text, 'base64url').slice(0, digestLength));
+  if (known === undefined && text.length <= longestKept) {
+    if (digests.size >= mostDigests) digests.clear();
+    digests.set(copied(text), digest);
+  }
   return names === '' ? digest : `${digest}:${names}`;
 }
 
