@@ -10,7 +10,7 @@ const headHeight = 46;
 /** @returns an SVG that reads on light and dark pages */
 export function barChart({ ratios, date, node, cpu }) {
   const groups = ratios
-    .map(({ title, rows }) => ({ title, bars: rows.filter(({ to, ratio }) => to === plain && ratio !== undefined) }))
+    .map(({ title, rows }) => ({ title, bars: rows.filter(({ to }) => to === `${plain}, ${title}`) }))
     .filter(({ bars }) => bars.length > 0);
   const most = Math.max(...groups.flatMap(({ bars }) => bars.map(({ ratio }) => ratio)));
   const parts = [];
@@ -22,7 +22,7 @@ export function barChart({ ratios, date, node, cpu }) {
       const length = ((width - labelWidth - 130) * ratio) / most;
       const kind = name.startsWith('unguarded') ? 'gate' : 'peer';
       parts.push(
-        `<text x="${labelWidth - 8}" y="${y + 13}" text-anchor="end">${escaped(label(name))}</text>`,
+        `<text x="${labelWidth - 8}" y="${y + 13}" text-anchor="end">${escaped(label(name, title))}</text>`,
         `<rect class="${kind}" x="${labelWidth}" y="${y}" width="${length.toFixed(1)}" height="${barHeight}" rx="2"/>`,
         `<text x="${(labelWidth + length + 8).toFixed(1)}" y="${y + 13}">${ratio.toFixed(2)} (${microseconds.toFixed(0)} us)</text>`,
       );
@@ -38,8 +38,8 @@ ${parts.join('\n')}
 `;
 }
 
-function label(name) {
-  return name.startsWith('unguarded') ? `ifmatch, ${name}` : name;
+function label(name, title) {
+  return name.startsWith('unguarded') ? `ifmatch, ${name.replace(` ${title}`, '')}` : name.replace(`, ${title}`, '');
 }
 
 function escaped(text) {

@@ -1,3 +1,4 @@
+import { copied } from '../http/copied.js';
 import { fieldLine } from '../http/fields.js';
 import { afterWrite } from '../store/seen-tags.js';
 import type { GivenTag, Observation, Outcome } from '../store/store.js';
@@ -123,7 +124,7 @@ function seenBefore({ before, foreign }: Write): Observation | undefined {
 function givenTag(passage: Passage, head: ResponseHead, tag: string | undefined): GivenTag | undefined {
   if (tag === undefined || passage.resource.policy.validator.kind !== 'auto') return undefined;
   const { digest } = passage.parts.select(passage.fields, fieldLine(head.rawHeaders, 'vary'));
-  return { view: viewOf(passage).view, selection: digest, tag, hash: undefined };
+  return { view: viewOf(passage).view, selection: digest, tag: copied(tag), hash: undefined };
 }
 
 const tooEarly = new UpstreamError('connection_terminated', 'the answer was whole before the request was', true);

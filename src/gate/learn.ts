@@ -1,7 +1,7 @@
+import { copied } from '../http/copied.js';
 import { parseEntityTag } from '../http/entity-tag.js';
 import { fieldLine, fieldValues, hasField, type RawHeaders } from '../http/fields.js';
 import type { Selecting } from '../http/selecting.js';
-import { copied } from '../resource/percent.js';
 import { isBarred, type SeenTag } from '../store/seen-tags.js';
 import type { GivenTag, Observation, Outcome } from '../store/store.js';
 import type { ResponseHead } from '../upstream/call.js';

@@ -1,3 +1,4 @@
+import { copied } from '../http/copied.js';
 import {
   FieldNames,
   fieldLine,
@@ -77,7 +78,7 @@ export function createCorsMemory(max: number): CorsMemory {
         known.delete(key);
         return;
       }
-      refresh(key, fields);
+      refresh(key, fields.map(copied));
       const [oldest] = known.keys();
       if (known.size > max && oldest !== undefined) known.delete(oldest);
     },

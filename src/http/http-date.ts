@@ -1,3 +1,5 @@
+import { copied } from './copied.js';
+
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 // Every part has a fixed width or is a fixed alternative: none of these can backtrack over the input.
@@ -41,7 +43,7 @@ function remember(value: string, time: number): void {
   // White space around it may be as long as a field.
   if (value.length !== fixdateLength) return;
   if (recent.size >= mostRecent) recent.clear();
-  recent.set(value, time);
+  recent.set(copied(value), time);
 }
 
 function parsed(text: string, now: number): number | undefined {

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
-import { copied, decodeOctets, encodeComponent, encodePath, normalEncoding } from './percent.js';
+import { copied } from '../http/copied.js';
+import { decodeOctets, encodeComponent, encodePath, normalEncoding } from './percent.js';
 import { type Target, withoutParams } from './target.js';
 
 /** Which spellings are different resources (configuration key `identity`); false folds them into one key (I1). */

@@ -53,11 +53,6 @@ export function normalEncoding(text: string): string {
   return normal.replace(/[\u0080-\u00ff]/g, encodeOctet);
 }
 
-/** The same text on its own: JavaScript keeps all of a long one in memory for the sake of a part. */
-export function copied(octets: string): string {
-  return Buffer.from(octets, 'latin1').toString('latin1');
-}
-
 function octetsOf(text: string): string {
   return /[\u0100-\uffff]/.test(text) ? Buffer.from(text, 'utf8').toString('latin1') : text;
 }

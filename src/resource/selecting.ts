@@ -1,7 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
+import { copied } from '../http/copied.js';
 import { fieldLine, listMembers, type RawHeaders } from '../http/fields.js';
 import type { Selecting } from '../http/selecting.js';
-import { copied } from './percent.js';
 
 /** Fields of content negotiation that can be sent again on a probe (RFC 9110 12.5). */
 const negotiated: readonly string[] = ['accept', 'accept-charset', 'accept-encoding', 'accept-language'];

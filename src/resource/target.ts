@@ -1,4 +1,4 @@
-import { copied } from './percent.js';
+import { copied } from '../http/copied.js';
 
 /** A request-target that every parser reads the same way (I6). */
 export interface Target {

@@ -1,7 +1,9 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../http/clock.js';
 import { fieldLine, firstValue, passableTrailers } from '../http/fields.js';
+import { Deferred } from './deferred.js';
 import { RequestBodyError, UpstreamError, upstreamError } from './errors.js';
+import { latin1, latin1Texts } from './octets.js';
 
 /** Status line and fields of an upstream's answer; field names, order and duplicates as they came. */
 export interface ResponseHead {
@@ -252,73 +254,6 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 }
 
 const noTrailers: readonly string[] = [];
-
-function latin1(field: Buffer | string): string {
-  return typeof field === 'string' ? field : field.toString('latin1');
-}
-
-/**
- * undici hands fields out as views of what it has received, one behind the other: decoded in one piece and cut, they cost
- * a fifth. What did not come in one piece is decoded one by one.
- */
-function latin1Texts(fields: readonly Buffer[]): string[] {
-  const texts: string[] = [];
-  const [first] = fields;
-  if (first === undefined) return texts;
-  const { buffer, byteOffset: start } = first;
-  const offsets: number[] = [];
-  let end = 0;
-  for (const field of fields) {
-    const offset = field.byteOffset - start;
-    if (offset < end || field.buffer !== buffer) return fields.map(latin1);
-    offsets.push(offset);
-    end = offset + field.length;
-  }
-  const text = Buffer.from(buffer, start, end).toString('latin1');
-  for (let index = 0; index < fields.length; index += 1) {
-    const offset = offsets[index] as number;
-    texts.push(text.slice(offset, offset + (fields[index] as Buffer).length));
-  }
-  return texts;
-}
-
-/** What will be known once. The promise of it is made only where somebody asks for it. */
-class Deferred<T> {
-  #promise: Promise<T> | undefined;
-  #resolve: ((value: T) => void) | undefined;
-  #reject: ((error: Error) => void) | undefined;
-  #known: { readonly value: T } | { readonly error: Error } | undefined;
-
-  get isKnown(): boolean {
-    return this.#known !== undefined;
-  }
-
-  get promise(): Promise<T> {
-    this.#promise ??= this.#make();
-    return this.#promise;
-  }
-
-  /** Nothing after the first time. */
-  resolve(value: T): void {
-    this.#known ??= { value };
-    this.#resolve?.(value);
-  }
-
-  /** Nothing after the first time. Where nobody has asked, nobody is told. */
-  reject(error: Error): void {
-    this.#known ??= { error };
-    this.#reject?.(error);
-  }
-
-  #make(): Promise<T> {
-    const known = this.#known;
-    if (known !== undefined) return 'error' in known ? Promise.reject(known.error) : Promise.resolve(known.value);
-    return new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
-  }
-}
 
 /** Whether an answer is a stream of events, which may be silent for as long as it likes. */
 export function isEventStream(rawHeaders: readonly string[]): boolean {

@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { Exchange } from '../../src/gate/exchange.js';
 import { malformation } from '../../src/gate/malformation.js';
-import { endToEnd, FieldNames, fieldLine, fieldValues, firstValue, listMembers, withoutFields } from '../../src/http/fields.js';
+import {
+  endToEnd,
+  FieldNames,
+  fieldLine,
+  fieldValues,
+  firstValue,
+  listMembers,
+  withoutFields,
+} from '../../src/http/fields.js';
 import { prefersHtml } from '../../src/http/negotiate.js';
 import { anyCase, mutated, type Property, property, soup } from './property.js';
 

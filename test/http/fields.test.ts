@@ -16,6 +16,16 @@ import { type Problem, proxyStatus, renderProblem } from '../../src/http/problem
 
 const raw = ['Host', 'a', 'X-List', '1', 'x-LIST', '2, 3', 'Empty', '', 'X-List', ''];
 
+t.test('names are found in any case, and by their whole length', async (t) => {
+  const long = 'x-'.padEnd(40, 'a');
+  const names = new FieldNames(['te', 'etag', 'content-length', long]);
+  for (const name of ['te', 'TE', 'ETag', 'Content-Length', long.toUpperCase()]) t.ok(names.has(name), name);
+  // Some are as long as one that is there; all names from 31 characters on count as equally long.
+  for (const name of ['', 't', 'to', 'etags', 'content_length', `${long}a`, long.slice(1)])
+    t.notOk(names.has(name), name);
+  t.notOk(new FieldNames([]).has(''));
+});
+
 t.test('fields by name, whatever their case', (t) => {
   t.strictSame(fieldValues(raw, 'x-list'), ['1', '2, 3', '']);
   t.strictSame(fieldValues(raw, 'none'), []);

@@ -1,0 +1,37 @@
+/** What will be known once. The promise of it is made only where somebody asks for it. */
+export class Deferred<T> {
+  #promise: Promise<T> | undefined;
+  #resolve: ((value: T) => void) | undefined;
+  #reject: ((error: Error) => void) | undefined;
+  #known: { readonly value: T } | { readonly error: Error } | undefined;
+
+  get isKnown(): boolean {
+    return this.#known !== undefined;
+  }
+
+  get promise(): Promise<T> {
+    this.#promise ??= this.#make();
+    return this.#promise;
+  }
+
+  /** Nothing after the first time. */
+  resolve(value: T): void {
+    this.#known ??= { value };
+    this.#resolve?.(value);
+  }
+
+  /** Nothing after the first time. Where nobody has asked, nobody is told. */
+  reject(error: Error): void {
+    this.#known ??= { error };
+    this.#reject?.(error);
+  }
+
+  #make(): Promise<T> {
+    const known = this.#known;
+    if (known !== undefined) return 'error' in known ? Promise.reject(known.error) : Promise.resolve(known.value);
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+}
