@@ -12,7 +12,7 @@ const startsWithin = 15_000;
 const isPinned = availableParallelism() > 1 && spawnSync('taskset', ['--version']).error === undefined;
 
 /** What is measured has a core to itself; clients and origin share the other. */
-export const cores = isPinned ? { measured: 0, others: Number(process.env.OTHERS ?? 1) } : undefined;
+export const cores = isPinned ? { measured: 0, others: 1 } : undefined;
 
 /** Where a program is, or undefined. Debian keeps servers where the PATH of ordinary users does not look. */
 export function find(name) {
@@ -22,7 +22,9 @@ export function find(name) {
 
 /** The command line that runs a program on a core. */
 export function pinned(core, command, args) {
-  return cores === undefined ? [command, args] : ['taskset', ['-c', String(cores[core]), command, ...args]];
+  return cores === undefined || core === undefined
+    ? [command, args]
+    : ['taskset', ['-c', String(cores[core]), command, ...args]];
 }
 
 /** A port of the loopback address that nobody listened on just now. */
@@ -40,7 +42,7 @@ const running = new Set();
 /**
  * Starts a program and waits until its port takes connections.
  *
- * @param {{ core: 'measured' | 'others', command: string, args: string[], port: number, env?: Record<string, string> }} what
+ * @param {{ core: 'measured' | 'others' | undefined, command: string, args: string[], port: number, env?: Record<string, string> }} what
  * @returns {Promise<Program>} with what it writes thrown away, as a container's log driver would take it
  */
 export async function start({ core, command, args, port, env }) {

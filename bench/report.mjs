@@ -21,7 +21,7 @@ export function goalsOf({ ratios, herd, start, memory, latency, growth }) {
       ...(goal === undefined ? [] : [{ name: `${name}, of ${to}`, value: ratio, goal, unit: '' }]),
       ...(upstreamGoal === undefined
         ? []
-        : [{ name: `${name}: upstream requests`, value: upstreamRequests, goal: upstreamGoal * 1.01, unit: '' }]),
+        : [{ name: `${name}: upstream requests`, value: upstreamRequests, goal: upstreamGoal * 1.05, unit: '' }]),
     ]);
   if (herd !== undefined) {
     const { writers, succeeded, refused, upstreamRequests, ratio } = herd;

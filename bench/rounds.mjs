@@ -46,7 +46,7 @@ async function one(row, program, round, origin, seconds) {
   const before = row.upstream === undefined ? 0 : await origin.requests();
   const result = await cost(program, load, seconds);
   check(row, result);
-  // Without the question itself.
+  // Without the question itself; what is on its way when a load ends is counted here alone.
   return row.upstream === undefined ? result : { ...result, sent: (await origin.requests()) - before - 1 };
 }
 

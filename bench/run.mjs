@@ -43,7 +43,7 @@ async function quick(origin) {
 async function everything(origin) {
   const ratios = [];
   for (const set of sets) {
-    ratios.push({ title: set.title, rows: await measure(set, origin, { rounds: 9, seconds: 1, warmUp: 3, log }) });
+    ratios.push({ title: set.title, rows: await measure(set, origin, { rounds: 9, seconds: 1, warmUp: 6, log }) });
   }
   const results = {
     ...environment(),

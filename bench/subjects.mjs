@@ -56,14 +56,15 @@ http://127.0.0.1:${port} {
  * The gate with settings of its environment, names without their prefix: `{ GUARD: 'off' }`.
  *
  * @param {string[]} nodeOptions for the profiler
+ * @param core undefined: where the system likes
  */
-export async function startGate(origin, settings = {}, nodeOptions = []) {
+export async function startGate(origin, settings = {}, nodeOptions = [], core = 'measured') {
   const port = await freePort();
   const environment = { LOG_LEVEL: 'silent', ...settings };
   const env = Object.fromEntries(Object.entries(environment).map(([name, value]) => [`IFMATCH_${name}`, value]));
   const addresses = ['--listen', `127.0.0.1:${port}`, '--admin', '127.0.0.1:0'];
   const args = [...nodeOptions, gate, 'serve', '--upstream', origin.url, ...addresses];
-  return start({ core: 'measured', command: process.execPath, args, port, env });
+  return start({ core, command: process.execPath, args, port, env });
 }
 
 /** Bare node:http with one answer. */

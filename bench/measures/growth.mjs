@@ -68,17 +68,11 @@ function routes(origin) {
   return async () => ({ little: await withRoutes(10), much: await withRoutes(1000) });
 }
 
-/** As many writes are in flight in both: for 64 resources, one each, and for one. */
+/** One resource, which one client writes, or 64. */
 function writers(origin) {
-  const inFlight = 64;
-  const write = (count) => ({
-    method: 'PUT',
-    path: '/native/1k/',
-    headers: { 'If-Match': '*' },
-    arguments: ['fixed', count],
-  });
+  const load = { method: 'PUT', path: '/native/1k/', headers: { 'If-Match': '*' }, arguments: ['fixed', 1] };
   return async () => ({
-    little: { program: await startGate(origin), load: write(inFlight), inFlight },
-    much: { program: await startGate(origin), load: write(1), inFlight },
+    little: { program: await startGate(origin), load, inFlight: 1 },
+    much: { program: await startGate(origin), load, inFlight: 64 },
   });
 }
