@@ -43,7 +43,7 @@ async function quick(origin) {
 async function everything(origin) {
   const ratios = [];
   for (const set of sets) {
-    ratios.push({ title: set.title, rows: await measure(set, origin, { rounds: 9, seconds: 1, warmUp: 6, log }) });
+    ratios.push({ title: set.title, rows: await measure(set, origin, { rounds: 7, seconds: 1, warmUp: 5, log }) });
   }
   const results = {
     ...environment(),
@@ -51,8 +51,8 @@ async function everything(origin) {
     herd: await measureHerd(),
     start: await measureStart(origin, 7),
     memory: JSON.parse(spawnSync(process.execPath, ['--expose-gc', memory], { encoding: 'utf8' }).stdout),
-    latency: await measureLatency(origin, { rounds: 7, seconds: 3 }),
-    growth: await measureGrowth(origin, { rounds: 9, seconds: 1, many: 1_000_000, log }),
+    latency: await measureLatency(origin, { rounds: 5, seconds: 3 }),
+    growth: await measureGrowth(origin, { rounds: 7, seconds: 1, many: 1_000_000, log }),
   };
   mkdirSync(folder, { recursive: true });
   writeFileSync(`${folder}latest.json`, `${JSON.stringify(results, undefined, 2)}\n`);

@@ -82,7 +82,7 @@ export async function streamBody(passage: Passage): Promise<SendableBody | undef
 
 /** Hash of the content of a request body (W10); undefined where it carries a content coding. */
 export function contentHash(passage: Passage, bytes: Buffer): string | undefined {
-  return isCoded(passage) ? undefined : hashContent(bytes);
+  return bytes.length > 0 && isCoded(passage) ? undefined : hashContent(bytes);
 }
 
 function isCoded({ fields }: Passage): boolean {

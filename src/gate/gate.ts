@@ -9,7 +9,7 @@ import { isConditional } from './decide.js';
 import type { Answer, Exchange } from './exchange.js';
 import { malformation } from './malformation.js';
 import { type DecisionRecord, newRecord } from './outcome.js';
-import { type GateParts, type Passage, send } from './passage.js';
+import { type GateParts, type Passage, send, stopWithClient } from './passage.js';
 import { read } from './read.js';
 import { failure, relay, safeMethods } from './relay.js';
 import { tunnel } from './tunnel.js';
@@ -171,6 +171,7 @@ async function pass(passage: Passage): Promise<Answer | undefined> {
   const isSafe = safeMethods.has(passage.method);
   // W15: a write runs to its end once all of it was forwarded; nobody waits for the answer to a read.
   if (isSafe) exchange.onGone(() => call.abort());
+  else stopWithClient(passage, call, body);
   try {
     const head = await call.head;
     record.upstream = parts.clock.now() - sentAt;

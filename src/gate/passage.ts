@@ -105,6 +105,14 @@ export function send(passage: Passage, fields: RawHeaders, body?: SendableBody):
   return call(passage, exchange.method, target, fields, body, exchange.sendInformational);
 }
 
+/**
+ * W15: a write that waits for a connection is not sent any more when its client leaves. A streaming body tells that by
+ * itself; one that is held is whole, and does not.
+ */
+export function stopWithClient({ exchange }: Passage, call: Call, body: SendableBody | undefined): void {
+  if (body !== undefined && 'kind' in body) exchange.onGone(() => call.abortUnsent());
+}
+
 /** Sends a read of the gate's own for the same resource; `target`: its URL, where the client's own will not do. */
 export function sendRead(
   passage: Passage,

@@ -100,6 +100,8 @@ export function failure(
   error: unknown,
   outcome: 'not-sent' | 'unknown' | undefined,
 ): Answer | undefined {
+  // W15: given up before anything of it was sent.
+  if (error instanceof UpstreamError && outcome === 'not-sent' && passage.exchange.isGone) return undefined;
   if (error instanceof UpstreamError) return upstreamProblem(passage, error, outcome);
   if (!(error instanceof RequestBodyError)) throw error;
   passage.record.error = error.message;

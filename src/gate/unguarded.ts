@@ -4,7 +4,7 @@ import type { SendableBody } from '../upstream/forward.js';
 import { brokeOff } from './carry-out.js';
 import type { Answer } from './exchange.js';
 import { outcomeOf, restAfter, resultOf } from './learn.js';
-import { type Passage, send } from './passage.js';
+import { type Passage, send, stopWithClient } from './passage.js';
 import { doubtedByAnswer } from './refresh.js';
 import { failure, relay, writersTag } from './relay.js';
 
@@ -27,6 +27,7 @@ export async function passUnguarded(
   parts.repeats.overwritten(mark.keys);
   const sentAt = parts.clock.now();
   const call = send(passage, fields, body);
+  stopWithClient(passage, call, body);
   try {
     const head = await call.head;
     record.upstream = parts.clock.now() - sentAt;

@@ -37,7 +37,7 @@ const ofTheConnection = {
 };
 
 /** What Connection nearly always says: nothing about other fields than those that are dropped anyway. */
-const nominatesNothing = /^(?:keep-alive|close|upgrade)$/i;
+const nominatesNothing = /^(?:keep-alive|upgrade)$/i;
 
 /**
  * Fields that `Connection` cannot nominate away. A client that could strip them would make the gate decide on one

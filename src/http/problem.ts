@@ -41,11 +41,13 @@ export function renderProblem(problem: Problem, accept: string | undefined): { c
 function jsonOf(problem: Problem): string {
   let members = '';
   for (const [name, value] of Object.entries(problem)) {
-    if (value === undefined) continue;
-    const isPlain = typeof value === 'string' && plainText.test(value);
-    members += `${members === '' ? '' : ','}"${name}":${isPlain ? `"${value}"` : JSON.stringify(value)}`;
+    if (value !== undefined) members += `${members === '' ? '' : ','}${json(name)}:${json(value)}`;
   }
   return `{${members}}`;
+}
+
+function json(value: unknown): string {
+  return typeof value === 'string' && plainText.test(value) ? `"${value}"` : JSON.stringify(value);
 }
 
 /**

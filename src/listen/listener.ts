@@ -61,7 +61,8 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   /** http-proxy's preHandler, which never hands on: from here on the answer is the gate's. */
   function preHandler(request: FastifyRequest, reply: FastifyReply, _next: () => void): void {
     reply.hijack();
-    void handle(request, reply);
+    // Nothing is known to throw here; what does must not end the process.
+    handle(request, reply).catch(() => request.raw.socket.destroy());
   }
 
   async function handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {

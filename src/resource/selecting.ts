@@ -65,15 +65,14 @@ export function createSelector(max: number): (raw: RawHeaders, vary: string | un
   const known = new Map<string, Selecting>();
   return (raw, vary) => {
     const names = varyNames(vary);
-    if (names === '*') return selectingWith(raw, digestOf(raw, names));
-    const text = selectingText(raw, names);
-    const remembered = known.get(text);
+    const digest = digestOf(raw, names);
+    if (names === '*') return selectingWith(raw, digest);
+    const remembered = known.get(digest);
     if (remembered !== undefined) return remembered;
-    const selecting = selectingWith(raw, digestOfText(text, names));
-    if (text.length > longestKept) return selecting;
+    const selecting = selectingWith(raw, digest);
     const [oldest] = known.keys();
     if (known.size >= max && oldest !== undefined) known.delete(oldest);
-    known.set(copied(text), selecting);
+    known.set(digest, selecting);
     return selecting;
   };
 }
@@ -112,18 +111,23 @@ function digestOf(raw: RawHeaders, names: string): string {
   return digestOfText(selectingText(raw, names), names);
 }
 
-/** Clients of one kind send the same few fields: their digests, by what they are made of. */
+/** Clients of one kind send the same few fields of negotiation: their digests, by what they are made of. */
 const digests = new Map<string, string>();
 const mostDigests = 1000;
 
+/** What Vary names besides may be a credential: its text is never kept (I2). */
 function digestOfText(text: string, names: string): string {
+  if (names !== '') return `${hashOf(text)}:${names}`;
   const known = digests.get(text);
-  const digest = known ?? copied(hash('sha256', text, 'base64url').slice(0, digestLength));
-  if (known === undefined && text.length <= longestKept) {
-    if (digests.size >= mostDigests) digests.clear();
-    digests.set(copied(text), digest);
-  }
-  return names === '' ? digest : `${digest}:${names}`;
+  if (known !== undefined) return known;
+  const digest = copied(hashOf(text));
+  if (digests.size >= mostDigests) digests.clear();
+  if (text.length <= longestKept) digests.set(copied(text), digest);
+  return digest;
+}
+
+function hashOf(text: string): string {
+  return hash('sha256', text, 'base64url').slice(0, digestLength);
 }
 
 /** An absent field and one without a value differ (RFC 9111 4.1); NUL occurs in neither. */

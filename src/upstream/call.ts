@@ -39,6 +39,8 @@ export interface Call extends ResponseBody {
   readonly wholeRequestSent: boolean;
   /** Why the call broke off, where it did. */
   readonly failure: Error | undefined;
+  /** Gives the request up where nothing of it has been sent: it still waits for a connection. */
+  abortUnsent(): void;
 }
 
 export interface CallOptions {
@@ -131,6 +133,10 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 
   abort(): void {
     this.#fail(new UpstreamError('connection_terminated', 'the gate gave the request up', this.#connected));
+  }
+
+  abortUnsent(): void {
+    if (!this.#connected) this.abort();
   }
 
   /** Ends the call because the request body cannot be sent to its end. */

@@ -89,6 +89,32 @@ t.test('the answer to a write whose client left before it is taken to its end (W
   }
 });
 
+t.test('an unguarded write whose client leaves while it waits for a connection is never sent (W15)', async (t) => {
+  const body = 'hello';
+  for (const [method, guard] of [
+    ['POST', 'optional'],
+    ['POST', 'off'],
+    ['PUT', 'off'],
+  ] as const) {
+    const backend = await startRawBackend(t);
+    const gate = await startGate(t, { upstream: backend.url, policy: { guard }, limits: { upstreamConnections: 1 } });
+    const first = request(`${gate.url}/first`);
+    const upstream = await backend.connection(0);
+    await upstream.seen('GET /first');
+    const client = await rawClient(t, gate.port);
+    // In one piece: the gate holds all of it before it has a connection to send it on.
+    client.write(`${method} /left HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    await leave(gate.port, [client]);
+    const last = request(`${gate.url}/last`);
+    upstream.write('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n');
+    t.equal((await first).status, 404);
+    await upstream.seen('GET /last');
+    upstream.write('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n');
+    t.equal((await last).status, 404);
+    t.notMatch(upstream.text, '/left', `${method}, guard ${guard}`);
+  }
+});
+
 t.test('a write whose client has left is finished, and on record, before the gate stops (W15, O5)', async (t) => {
   const lines: Record<string, unknown>[] = [];
   for (const answers of [true, false]) {

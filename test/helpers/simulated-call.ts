@@ -113,6 +113,10 @@ export class SimulatedCall implements Call {
     this.#fail(new UpstreamError('connection_terminated', 'given up', true));
   }
 
+  abortUnsent(): void {
+    if (!this.#isConnected) this.#fail(new UpstreamError('connection_terminated', 'given up', false));
+  }
+
   async #answer(right: RightAnswer | undefined, fault: Fault | undefined): Promise<void> {
     const { step, onEnd } = this.#around;
     const isOther = fault?.kind === 'answered';
