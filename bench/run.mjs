@@ -31,7 +31,7 @@ async function quick(origin) {
   // As one set: each program is started once.
   const rows = sets.flatMap((set) => set.rows).filter((row) => row.quick === true);
   const set = { title: 'Quick', rows };
-  const ratios = [{ title: set.title, rows: await measure(set, origin, { rounds: 2, seconds: 1, warmUp: 2, log }) }];
+  const ratios = [{ title: set.title, rows: await measure(set, origin, { rounds: 2, seconds: 1, warmUp: 1, log }) }];
   console.log(textOf({ ratios }));
   const missed = goalsOf({ ratios }).filter(({ value, goal }) => value > goal * tolerance);
   for (const { name, value, goal } of missed) {
