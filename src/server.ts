@@ -14,10 +14,11 @@ import { createListener } from './listen/listener.js';
 import type { Logger } from './observe/logger.js';
 import { createMetrics } from './observe/metrics.js';
 import { createObserver } from './observe/observer.js';
+import { createStoreObserver } from './observe/store-observer.js';
 import { createIdentifier } from './resource/identity.js';
 import { createLocator, type Locator } from './resource/locate.js';
 import { createSelector } from './resource/selecting.js';
-import { createMemoryStore } from './store/memory.js';
+import { openStore, type Reach, reachOf } from './shared-store.js';
 import { createUpstream, type UpstreamOptions } from './upstream/forward.js';
 import { createHoldBudget } from './upstream/represent.js';
 import { createTunnels } from './upstream/tunnel.js';
@@ -25,9 +26,6 @@ import { fingerprint } from './version/tag.js';
 
 /** Pairs of route and origin, and combinations of selecting fields, that are remembered. */
 const remembered = 1000;
-
-/** How far the memory store's guarantee reaches, in words for the log and the metrics. */
-const scope = 'this process only';
 
 export interface ServerOptions {
   readonly config: Config;
@@ -48,8 +46,10 @@ export interface Server {
 /** Joins store, upstream, gate, listener and admin address, in the order in which a request meets them. */
 export async function createServer({ config, logger, version, clock = systemClock }: ServerOptions): Promise<Server> {
   const { limits } = config;
-  const store = createMemoryStore({ resources: limits.resources, queue: limits.leaseQueue, clock });
-  const metrics = createMetrics({ version, store: { kind: 'memory', scope }, storeStats: () => store.stats() });
+  const reach = reachOf(config);
+  const metrics = createMetrics({ version, store: reach });
+  const store = await openStore(config, clock, createStoreObserver(logger, metrics));
+  metrics.watch(() => store.stats());
   const observer = createObserver(logger, metrics, config.log.access);
   const wayUpstream = upstreamOptions(config, clock);
   const upstream = createUpstream(wayUpstream);
@@ -82,7 +82,7 @@ export async function createServer({ config, logger, version, clock = systemCloc
         const listen = await listener.listen(config.listen);
         const adminAddress = config.admin === 'off' ? 'off' : await admin.listen(config.admin);
         state = 'serving';
-        announce(config, logger, { listen, admin: adminAddress, version });
+        announce(config, logger, { listen, admin: adminAddress, version }, reach);
         return { listen, admin: adminAddress };
       } catch (error) {
         await close();
@@ -134,7 +134,8 @@ function joinGate(
     crowds: createCrowds(parts.observer),
     repeats: createRepeats(remembered),
     cors: createCorsMemory(remembered),
-    identify: createIdentifier(randomBytes(32)),
+    // The same in all gates that share a store: what one has learned for a user counts in the others.
+    identify: createIdentifier(config.store.url.kind === 'memory' ? randomBytes(32) : Buffer.from(config.store.secret)),
     select: createSelector(remembered),
     outbound: (raw, { remoteAddress, protocol, requestId, httpVersion }, clientHost) => {
       const facts = { remoteAddress, protocol, requestId, httpVersion, clientHost, upstreamHost: authority };
@@ -162,11 +163,16 @@ export function unreachableRoutes(config: Config): string[] {
 }
 
 /** The two lines at start: where it listens, and what it guards how far. */
-function announce(config: Config, logger: Logger, where: { listen: string; admin: string; version: string }): void {
+function announce(
+  config: Config,
+  logger: Logger,
+  where: { listen: string; admin: string; version: string },
+  { kind, scope }: Reach,
+): void {
   logger.info({ ...where, upstream: config.upstream }, `listening on ${where.listen}`);
   const policy = policySummary(config.policy);
   const routes = config.routes.map((route) => ({ path: route.path, ...policySummary(route.policy) }));
-  logger.info({ policy, routes, store: 'memory', scope }, `guarding, within ${scope}`);
+  logger.info({ policy, routes, store: kind, scope }, `guarding, within ${scope}`);
   for (const warning of unreachableRoutes(config)) logger.warn(warning);
 }
 

@@ -93,7 +93,7 @@ function withoutTrailingSlashes(path: string): string {
 }
 
 /** The host without brackets, or undefined where it is neither an IP address nor a host name (RFC 1123). */
-function unbracketed(host: string): string | undefined {
+export function unbracketed(host: string): string | undefined {
   if (host.startsWith('[')) {
     const inner = host.slice(1, -1);
     return host.endsWith(']') && isIPv6(inner) ? inner : undefined;
@@ -105,6 +105,7 @@ function unbracketed(host: string): string | undefined {
     : undefined;
 }
 
-function readPort(text: string): number | undefined {
+/** A port, 0 among them, or undefined. */
+export function readPort(text: string): number | undefined {
   return digits.test(text) && Number(text) <= 65_535 ? Number(text) : undefined;
 }

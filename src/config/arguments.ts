@@ -1,5 +1,6 @@
 import { nearest } from './nearest.js';
 import { type Flag, flags } from './options.js';
+import { withoutCredentials } from './redact.js';
 
 export type Command = 'serve' | 'check' | 'health' | 'demo' | 'help' | 'version';
 
@@ -43,11 +44,13 @@ export function parseArguments(argv: readonly string[]): ArgumentsResult {
   if (parsed.switches.has('version')) return { kind: 'ok', command: 'version', ...given };
   const [word = 'serve', ...rest] = parsed.words;
   const command = isCommand(word) ? word : undefined;
-  if (command === undefined) parsed.errors.push(`${word}: ${unknownCommand(word)}`);
+  if (command === undefined) parsed.errors.push(`${withoutCredentials(word)}: ${unknownCommand(word)}`);
   else {
     if (given.print && command !== 'check')
       parsed.errors.push('--print: belongs to check; write ifmatch check --print');
-    for (const extra of rest) parsed.errors.push(`${extra}: is one word too many; write ifmatch ${command} [options]`);
+    for (const extra of rest) {
+      parsed.errors.push(`${withoutCredentials(extra)}: is one word too many; write ifmatch ${command} [options]`);
+    }
   }
   if (command === undefined || parsed.errors.length > 0) return { kind: 'invalid', errors: parsed.errors };
   return { kind: 'ok', command, ...given };
@@ -108,7 +111,7 @@ function splitFlag(argument: string): [string, string | undefined] {
 function addFlag(parsed: Parsed, written: string, value: string | undefined): void {
   const name = written.replace(/^--/, '');
   const flag = flags.get(name);
-  const complain = (what: string) => parsed.errors.push(`${written}: ${what}`);
+  const complain = (what: string) => parsed.errors.push(`${withoutCredentials(written)}: ${what}`);
   if (!written.startsWith('--') || (flag === undefined && !switches.has(name))) complain(unknownFlag(name));
   else if (flag === undefined) {
     if (value === undefined) parsed.switches.add(name);

@@ -2,6 +2,7 @@ import { patternNames } from './names.js';
 import { dotted, type Option, options } from './options.js';
 import type { Config } from './schema.js';
 import { type Path, type Source, type Tree, valueAt } from './source.js';
+import { idleStoreKeys, storeFaults } from './store-faults.js';
 
 /** Where each value of a configuration comes from, and which may not be shown; by key, as `dotted` writes it. */
 export interface Provenance {
@@ -45,10 +46,10 @@ export function missing(tree: Tree, rising: readonly Source[], requireUpstream: 
     ] as const) {
       if (isUnset(tree, [section, one]) || !isUnset(tree, [section, other])) continue;
       const path = [section, one];
-      const label = strongest(path, rising)?.locate(path, 'value').label ?? dotted(path);
-      lines.push(`${label}: needs ${section}.${other} beside it; set both, or neither`);
+      lines.push(`${labelOf(path, rising)}: needs ${section}.${other} beside it; set both, or neither`);
     }
   }
+  for (const { path, what } of storeFaults(tree)) lines.push(`${labelOf(path, rising)}: ${what}`);
   return lines;
 }
 
@@ -56,7 +57,7 @@ export function missing(tree: Tree, rising: readonly Source[], requireUpstream: 
 export function warningsOf(config: Config, rising: readonly Source[]): string[] {
   const lines: string[] = [];
   const warn = (path: Path, what: string) => {
-    lines.push(`${strongest(path, rising)?.locate(path, 'value').label ?? dotted(path)}: ${what}`);
+    lines.push(`${labelOf(path, rising)}: ${what}`);
   };
   if (config.limits.hashBody > config.limits.holdTotal) {
     warn(['limits', 'hashBody'], 'is above limits.holdTotal, so that the longest bodies never get an ETag; write less');
@@ -64,6 +65,7 @@ export function warningsOf(config: Config, rising: readonly Source[]): string[] 
   if (config.upstream.startsWith('http:') && Object.values(config.upstreamTls).some(Boolean)) {
     warn(['upstreamTls'], 'has no effect, because the upstream is not an https URL; leave it out, or write https');
   }
+  for (const { path, what } of idleStoreKeys(config)) warn(path, what);
   for (const [index, pattern] of config.policy.invalidates.entries()) {
     if (patternNames(pattern).length === 0) continue;
     warn(
@@ -72,6 +74,11 @@ export function warningsOf(config: Config, rising: readonly Source[]): string[] 
     );
   }
   return lines;
+}
+
+/** What a message on the value at this path begins with: its place, or its key where nobody gave it. */
+function labelOf(path: Path, rising: readonly Source[]): string {
+  return strongest(path, rising)?.locate(path, 'value').label ?? dotted(path);
 }
 
 function strongest(path: Path, rising: readonly Source[]): Source | undefined {

@@ -1,5 +1,6 @@
 import type * as Yaml from 'yaml';
 import { dotted, optionAt } from './options.js';
+import { withoutCredentials } from './redact.js';
 import { emptyTree, type Mistake, type Path, type Source, type Tree } from './source.js';
 import { substitute } from './substitute.js';
 import { yaml } from './yaml.js';
@@ -39,7 +40,7 @@ export function readFileSource(
     isWhole,
     locate: (path, part) => {
       const offset = walk.offset(path, part);
-      return { label: `${place(offset)}: ${dotted(path)}`, order: offset };
+      return { label: `${place(offset)}: ${withoutCredentials(dotted(path))}`, order: offset };
     },
     origin: (path) => place(walk.offset(path, 'value')),
     variables: (path) => walk.variables.filter((at) => startsWith(at.path, path)).map((at) => at.variable),
@@ -115,7 +116,7 @@ class Walk {
     const text =
       this.#aliases > mostAliases
         ? `there are more than ${mostAliases} aliases; write the values out`
-        : `*${alias.source} has no anchor; write &${alias.source} before the value that it repeats`;
+        : 'this alias has no anchor; write & and its name before the value that it repeats, or quotes around a text with *';
     this.faults.push({ offset: offsetOf(alias) ?? 0, text });
     return null;
   }
@@ -134,9 +135,9 @@ class Walk {
   }
 }
 
-/** The parser's message as the first half of ours. */
+/** The parser's message as the first half of ours, without what it repeats of the file: that may be a secret. */
 function syntaxMessage(message: string): string {
-  return `${message.split('\n', 1)[0]?.replaceAll(';', ',')}; write valid YAML`;
+  return `${message.replace(/(: | \\|\n).*/s, '').replaceAll(';', ',')}; write valid YAML`;
 }
 
 function offsetOf(node: unknown): number | undefined {

@@ -1,8 +1,8 @@
 import type * as z from 'zod';
 import { nearest } from './nearest.js';
 import { misplaced } from './option.js';
-import { optionAt, options, sectionAt } from './options.js';
-import { hidden, withoutUser } from './redact.js';
+import { hidesAt, optionAt, options, sectionAt } from './options.js';
+import { hidden, withoutCredentials } from './redact.js';
 import { configSchema } from './schema.js';
 import { isTree, type Mistake, type Path, type Source, valueAt } from './source.js';
 
@@ -48,10 +48,12 @@ function shown(path: Path, source: Source): string {
   if (isTree(value)) return 'a map ';
   const variables = source.variables(path);
   if (variables.length > 0) return `what ${variables.join(' and ')} brings `;
-  if (optionAt(path)?.traits.secret) return `${hidden} `;
+  const traits = optionAt(path)?.traits;
+  if (traits?.secret) return `${hidden} `;
+  if (traits?.holdsSecret) return '';
   const text = String(value);
-  if (text.length > longestShown || /[\r\n]/.test(text)) return 'this text ';
-  return typeof value === 'string' ? `"${withoutUser(text)}" ` : `${text} `;
+  if (text.length > longestShown || /[\r\n]/.test(text) || hidesAt(path)) return 'this text ';
+  return typeof value === 'string' ? `"${withoutCredentials(text)}" ` : `${text} `;
 }
 
 /** What to say of a key that its section does not have. */

@@ -3,6 +3,7 @@ import { readEnvironment } from './environment.js';
 import { type FileSource, readFileSource } from './file.js';
 import { judge } from './judge.js';
 import { fileOption, flags } from './options.js';
+import { withoutCredentials } from './redact.js';
 import { type Config, configSchema } from './schema.js';
 import { emptyTree, merged, type Setting, type Source, sourceOfSettings } from './source.js';
 
@@ -78,7 +79,10 @@ function namedFile({ flags: given, env, readFile }: Sources): NamedFile {
     const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
     if (code === undefined) throw error;
     const reason = readErrors.get(code) ?? code;
-    return { kind: 'wrong', line: `${label}: ${path} can not be read (${reason}); give the path of a YAML file` };
+    return {
+      kind: 'wrong',
+      line: `${label}: ${withoutCredentials(path)} can not be read (${reason}); give the path of a YAML file`,
+    };
   }
 }
 

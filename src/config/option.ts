@@ -7,6 +7,8 @@ export interface OptionTraits {
   readonly flag?: { readonly name: string; readonly value: string };
   /** The value is never shown. */
   readonly secret?: boolean;
+  /** The value may have a secret in it: its kind's `format` leaves that out, and a value that is wrong is never shown. */
+  readonly holdsSecret?: boolean;
   /** The option exists so that configurations stay valid, and refuses all but its default as yet. */
   readonly later?: boolean;
 }
@@ -23,10 +25,9 @@ const laterNote = 'Not available in this version.';
 export function option<S extends z.ZodType>(schema: S, initial: z.input<S>, help: string, own: OptionTraits = {}) {
   if (!own.later) return withTraits(schema.prefault(initial).describe(help), own);
   const fixed = schema.parse(initial);
-  const shown = initial === '' ? "''" : Array.isArray(initial) ? `[${initial.join(', ')}]` : String(initial);
   const fixedSchema = schema.refine((value) => isDeepStrictEqual(value, fixed), {
     error: 'later',
-    params: { leaveAt: `at its default ${shown}` },
+    params: { leaveAt: `at its default ${JSON.stringify(initial)}` },
   });
   return withTraits(fixedSchema.prefault(initial).describe(`${help} ${laterNote}`), own);
 }

@@ -34,6 +34,14 @@ export function optionAt(path: readonly PropertyKey[]): Option | undefined {
   return options.find((option) => option.path.every((key, index) => keys[index] === key));
 }
 
+/** Whether secrets belong below a path of the file, as a password may below `store`. */
+export function hidesAt(path: readonly PropertyKey[]): boolean {
+  return options.some(
+    (option) =>
+      (option.traits.secret || option.traits.holdsSecret) && path.every((key, index) => option.path[index] === key),
+  );
+}
+
 /** The map of options at a path of the file, `['policy']` or `['routes', 0]` for example. */
 export function sectionAt(path: readonly PropertyKey[]): z.ZodObject {
   let schema: z.core.$ZodType | undefined = configSchema;

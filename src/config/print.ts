@@ -87,13 +87,13 @@ function block(entries: readonly Entry[], indent: string): Line[] {
 
 function valueText(option: Option, value: unknown, isSecret: boolean): string {
   if (value === undefined || value === '') return value === '' && option.initial === '' ? "''" : 'null';
-  if (isSecret && typeof value === 'object' && value !== null && !Array.isArray(value)) {
+  const format = option.kind.format;
+  if (isSecret && format === undefined && typeof value === 'object' && value !== null && !Array.isArray(value)) {
     return `{${Object.keys(value)
       .map((name) => `${scalar(name)}: ${hidden}`)
       .join(', ')}}`;
   }
   if (isSecret) return hidden;
-  const format = option.kind.format;
   return scalar(format === undefined ? value : format(value as never));
 }
 

@@ -1,6 +1,15 @@
 /** What stands in for a secret. */
 export const hidden = '***';
 
+/**
+ * The text with all from `://` to its last @ hidden: in what is not a valid URL, the password may go on behind a slash.
+ */
+export function withoutCredentials(text: string): string {
+  const slashes = text.indexOf('://');
+  const at = text.lastIndexOf('@');
+  return slashes === -1 || at < slashes ? text : `${text.slice(0, slashes + 3)}${hidden}${text.slice(at)}`;
+}
+
 /** The text with the user and password of a URL hidden. */
 export function withoutUser(text: string): string {
   const slashes = text.indexOf('://');

@@ -4,9 +4,11 @@ import { booleanOfText, count, duration, kinds, list, oneOf, plainText, size, te
 import { given, option, section, unset } from './option.js';
 import { policySchema, routePolicy, routeSchema } from './policy-schema.js';
 import { type Reading, understood } from './reading.js';
+import { storeSchema } from './store-schema.js';
 
 export type { Address } from './addresses.js';
 export type { Validator } from './names.js';
+export type { StoreUrl } from './store-url.js';
 
 const upstreamForm = 'http://127.0.0.1:3000 or https://api.example.com/base';
 const listenForm = '127.0.0.1:8412, [::1]:8412 or unix:/run/ifmatch.sock';
@@ -23,41 +25,6 @@ const pem = () =>
   plainText(pemForm).refine((path) => !/[\r\n]|-----BEGIN/.test(path), {
     error: `is not a path; write ${pemForm}`,
   });
-
-const store = section({
-  url: option(plainText('memory'), 'memory', 'Where versions and leases are kept: memory, redis://… or rediss://….', {
-    flag: { name: 'store', value: 'URL' },
-    later: true,
-  }),
-  topology: option(oneOf('single', 'sentinel', 'cluster'), 'single', 'What the URL of a shared store leads to.', {
-    later: true,
-  }),
-  namespace: option(
-    z.string({ error: "is not a text; write ''" }),
-    '',
-    'Prefix of all keys in a shared store: two APIs must never share keys.',
-    {
-      later: true,
-    },
-  ),
-  secret: option(
-    z.string({ error: "is not a text; write ''" }),
-    '',
-    'Keys the identity hash; the same in all replicas.',
-    { secret: true, later: true },
-  ),
-  ttl: option(duration({ max: Number.MAX_SAFE_INTEGER }), '24h', 'How long a version is kept in a shared store.', {
-    later: true,
-  }),
-  down: option(
-    oneOf('refuse', 'forward'),
-    'refuse',
-    'What becomes of guarded writes while the store is out of reach.',
-    {
-      later: true,
-    },
-  ),
-});
 
 const identity = section({
   caseSensitive: option(toggle(), false, 'true: /Docs and /docs are two resources.'),
@@ -197,7 +164,7 @@ export const shape = {
     secret: true,
     later: true,
   }),
-  store: store.prefault({}).describe('Where versions and leases are kept.'),
+  store: storeSchema.prefault({}).describe('Where versions and leases are kept.'),
   policy: policySchema.prefault({}).describe('What holds for every resource; a route may override any key of it.'),
   routes: option(
     z

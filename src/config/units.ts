@@ -6,6 +6,8 @@ const longestTimer = 576 * 3_600_000;
 /** Bounds of a number, both included. */
 export interface Bounds {
   readonly min?: number;
+  /** The reason for `min`, where a message should give it. */
+  readonly why?: string;
   readonly max?: number;
 }
 
@@ -88,8 +90,9 @@ function inUnits(value: number, units: readonly Unit[]): string {
 }
 
 function bounded(value: number, bounds: Bounds, format: (value: number) => string): Reading<number> {
-  const { min = 0, max = Number.MAX_SAFE_INTEGER } = bounds;
-  if (value < min) return wrong(`is too small; write at least ${format(min)}`);
+  const { min = 0, max = Number.MAX_SAFE_INTEGER, why } = bounds;
+  const reason = why === undefined ? '' : ` (${why})`;
+  if (value < min) return wrong(`is too small; write at least ${format(min)}${reason}`);
   if (value > max) return wrong(`is too large; write at most ${format(max)}`);
   return understood(value);
 }

@@ -15,10 +15,12 @@ export type ProblemName =
   | 'precondition-required'
   | 'version-unknown'
   | 'resource-busy'
+  | 'store-unavailable'
   | 'contention'
   | 'slow-request'
   | 'upstream-failed'
   | 'upstream-timeout'
+  | 'lease-lost'
   | 'upgrade-refused'
   | 'internal-error';
 
@@ -33,10 +35,12 @@ const kinds: Readonly<Record<ProblemName, { status: number; title: string; error
   'precondition-required': { status: 428, title: 'Precondition Required', error: 'http_request_denied' },
   'version-unknown': { status: 502, title: 'Version unknown', error: 'http_request_denied' },
   'resource-busy': { status: 503, title: 'Resource busy', error: 'http_request_denied' },
+  'store-unavailable': { status: 503, title: 'Store unavailable', error: 'proxy_internal_error' },
   contention: { status: 503, title: 'Too much contention', error: 'http_request_denied' },
   'slow-request': { status: 408, title: 'Request Timeout', error: 'http_request_error' },
   'upstream-failed': { status: 502, title: 'Bad Gateway', error: 'destination_unavailable' },
   'upstream-timeout': { status: 504, title: 'Gateway Timeout', error: 'http_response_timeout' },
+  'lease-lost': { status: 504, title: 'Gateway Timeout', error: 'proxy_internal_error' },
   'upgrade-refused': { status: 426, title: 'Upgrade Required', error: 'http_request_denied' },
   'internal-error': { status: 500, title: 'Internal error', error: 'proxy_internal_error' },
 };

@@ -1,13 +1,13 @@
 import { copied } from '../http/copied.js';
 import { fieldLine } from '../http/fields.js';
 import { afterWrite } from '../store/seen-tags.js';
-import type { GivenTag, Observation, Outcome } from '../store/store.js';
+import type { GivenTag, Observation, Outcome, Token } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
-import type { SendableBody } from '../upstream/forward.js';
 import { contentHash, type WriteBody } from './body.js';
 import type { Answer } from './exchange.js';
 import { outcomeOf, restAfter, resultOf } from './learn.js';
+import { endWithLease } from './lease.js';
 import { type Passage, send } from './passage.js';
 import { doubtedByAnswer, refreshAfter, type WriteReply } from './refresh.js';
 import { failure, relay, writersTag } from './relay.js';
@@ -28,6 +28,8 @@ export interface Write {
   /** The fields that go upstream. */
   readonly fields: readonly string[];
   readonly body: WriteBody;
+  /** The lease that covers it. */
+  readonly token: Token;
   /** What was read under the lease: still true where the upstream refuses the write. */
   readonly before: Observation | undefined;
   /** The same, but read with other credentials: good for its tag alone (V7). */
@@ -38,25 +40,28 @@ export interface Write {
 
 /** Sends a write, once, and turns what comes back into an outcome and an answer (W9 to W11, W15). */
 export async function carryOut(passage: Passage, write: Write): Promise<Done> {
-  const sent = await sendWrite(passage, write.fields, write.body.send());
+  const sent = await sendWrite(passage, write);
   return sent.kind === 'failed' ? failedWrite(passage, sent.error, write) : answeredWrite(passage, sent, write);
 }
 
 type Sent = ({ readonly kind: 'answered' } & WriteReply) | { readonly kind: 'failed'; readonly error: Error };
 
 /** The outcome is known at the head or when the body has been sent, whichever is later; an early 4xx ends it (W9). */
-async function sendWrite(passage: Passage, fields: readonly string[], body: SendableBody | undefined): Promise<Sent> {
+async function sendWrite(passage: Passage, { fields, body, token }: Write): Promise<Sent> {
   const { parts, record } = passage;
   const sentAt = parts.clock.now();
-  const call = send(passage, fields, body);
+  const call = send(passage, fields, body.send());
+  const stopWatching = endWithLease(passage, token, call);
   let head: ResponseHead;
   try {
     head = await call.head;
+    record.upstream = parts.clock.now() - sentAt;
+    if (!endsEarly(head)) await call.sent;
   } catch (error) {
     return { kind: 'failed', error: error as Error };
+  } finally {
+    stopWatching();
   }
-  record.upstream = parts.clock.now() - sentAt;
-  if (!endsEarly(head)) await call.sent;
   const aborted = call.failure instanceof RequestBodyError;
   return { kind: 'answered', head, call, sentAt, aborted, broken: brokeOff(head, call) };
 }

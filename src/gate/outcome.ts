@@ -28,6 +28,8 @@ export interface DecisionRecord {
   /** How a write ended (W9), where one was forwarded. */
   outcome: 'not-sent' | 'as-it-was' | 'changed' | 'doubt' | 'unknown' | undefined;
   leaseWait: number | undefined;
+  /** Whether it was written under a lease of this process alone, because the shared store was out of reach (S4). */
+  withoutStore: boolean;
   /** From the first byte sent upstream to the response head, of the forwarded request. */
   upstream: number | undefined;
   /** Reads that the gate sent for itself: probes and refreshes. */
@@ -83,6 +85,7 @@ export function newRecord({ requestId, method, requestTarget, clientAddress }: R
     status: 0,
     outcome: undefined,
     leaseWait: undefined,
+    withoutStore: false,
     upstream: undefined,
     probes: 0,
     total: 0,

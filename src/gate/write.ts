@@ -1,13 +1,14 @@
 import { fieldLine } from '../http/fields.js';
-import type { Acquired, Cancellation, NotAcquired, Observation, Outcome, Token } from '../store/store.js';
+import type { Acquired, Observation, Outcome, Token } from '../store/store.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import { receive, type WriteBody } from './body.js';
 import { carryOut, type Done } from './carry-out.js';
 import { withoutSynthetic } from './conditions.js';
 import { isConditional, leadingCondition } from './decide.js';
 import { checkForm, type Decision, decide, type Refusal } from './decision.js';
-import type { Answer, Exchange } from './exchange.js';
-import { type Passage, refuse } from './passage.js';
+import type { Answer } from './exchange.js';
+import { ClientGone, coversWrite, leaseLost, noLease, outOfReach } from './lease.js';
+import type { Passage } from './passage.js';
 import { alreadyApplied, refused, reported, reportOf } from './refusal.js';
 import { failure, upstreamProblem } from './relay.js';
 import { type Made, Repeat } from './repeats.js';
@@ -48,30 +49,8 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   if (!reports) return noLease(passage, lease);
   // W14: report mode waits for nobody and takes no lease from those who need it.
   const answer = await passUnguarded(passage, withoutSynthetic(fields, conditions), body.send());
-  return reported(passage, answer, { text: 'contended', decision: 'report:contended' });
-}
-
-/** Tells the store when nobody waits for a lease any more. */
-class ClientGone implements Cancellation {
-  readonly #exchange: Exchange;
-  #listener: (() => void) | undefined;
-
-  constructor(exchange: Exchange) {
-    this.#exchange = exchange;
-  }
-
-  get aborted(): boolean {
-    return this.#exchange.isGone;
-  }
-
-  addEventListener(_type: 'abort', listener: () => void): void {
-    this.#listener = listener;
-    this.#exchange.onGone(() => this.#listener?.());
-  }
-
-  removeEventListener(): void {
-    this.#listener = undefined;
-  }
+  const text = lease.kind === 'unavailable' ? 'store-unavailable' : 'contended';
+  return reported(passage, answer, { text, decision: `report:${text}` });
 }
 
 /** What a lease is settled with, whatever happens: until the write is sent, nothing has. */
@@ -85,10 +64,30 @@ async function writeUnderLease(
   body: WriteBody,
   formal: Refusal | undefined,
 ): Promise<Answer | undefined> {
-  const { parts, exchange } = passage;
-  const sideEffects = new SideEffects(passage);
   const ending: Ending = { outcome: { kind: 'notSent' } };
+  const sideEffects = new SideEffects(passage);
   passage.seenTags = lease.seenTags;
+  passage.record.withoutStore = !lease.isShared;
+  let answer: Answer | undefined;
+  let isCovered = true;
+  try {
+    answer = await decideAndSend(passage, lease, body, formal, sideEffects, ending);
+  } finally {
+    await sideEffects.settle(ending.outcome);
+    isCovered = await passage.parts.store.settle(lease.token, ending.outcome);
+  }
+  return isCovered || ending.outcome.kind !== 'changed' ? answer : leaseLost(passage, answer);
+}
+
+async function decideAndSend(
+  passage: Passage,
+  lease: Acquired,
+  body: WriteBody,
+  formal: Refusal | undefined,
+  sideEffects: SideEffects,
+  ending: Ending,
+): Promise<Answer | undefined> {
+  const { parts, exchange } = passage;
   try {
     const repeat = new Repeat(passage, body);
     const decision =
@@ -119,9 +118,6 @@ async function writeUnderLease(
     // Only a probe throws here: what follows turns its own failures into answers.
     if (!(error instanceof UpstreamError)) throw error;
     return exchange.isGone ? undefined : upstreamProblem(passage, error, 'not-sent');
-  } finally {
-    await sideEffects.settle(ending.outcome);
-    await parts.store.settle(lease.token, ending.outcome);
   }
 }
 
@@ -137,7 +133,7 @@ async function sendOn(
   const fields = decision.kind === 'forward' ? decision.fields : withoutSynthetic(passage.fields, passage.conditions);
   const foreign = decision.kind === 'forward' ? decision.foreign : undefined;
   ending.outcome = { kind: 'unknown', rest: passage.parts.limits.quarantine, before: before ?? foreign };
-  const done = await carryOut(passage, { fields, body, before, foreign, knowledge });
+  const done = await carryOut(passage, { fields, body, token, before, foreign, knowledge });
   ending.outcome = done.outcome;
   const { store, repeats } = passage.parts;
   if (mayHaveChanged(done.outcome)) repeats.overwritten(changedBy(passage, done.outcome));
@@ -163,10 +159,14 @@ class SideEffects {
     this.#passage = passage;
   }
 
-  async mark(): Promise<void> {
+  /** @returns false where the store is out of reach, and the write must not be sent (S4) */
+  async mark(): Promise<boolean> {
     const { parts, resource } = this.#passage;
     const others = resource.invalidates.filter((key) => key !== resource.key);
-    if (others.length > 0) this.#token ??= await parts.store.touch(others);
+    if (others.length === 0 || this.#token !== undefined) return true;
+    const mark = await parts.store.touch(others);
+    this.#token = mark.token;
+    return mark.mayForward;
   }
 
   /** A write that may still take effect may still have its side effects. */
@@ -193,7 +193,8 @@ async function decideUnmoved(
   for (let attempt = 1; attempt <= decisionsAtMost; attempt += 1) {
     const decision = await decide(passage, lease.knowledge, since, made);
     if (decision.kind !== 'forward') return decision;
-    await sideEffects.mark();
+    if (!(await sideEffects.mark())) return outOfReach;
+    if (!(await coversWrite(passage, lease.token))) return outOfReach;
     if (!isConditional(passage.conditions)) return decision;
     // From the store's answer to the first byte upstream nothing else runs in this process.
     if (parts.store.movedSince(lease.token, since ?? lease.since) !== true) return decision;
@@ -215,14 +216,4 @@ function undecided({ resource }: Passage): (error: unknown) => Decision {
 
 function observed(decision: Decision): Observation | undefined {
   return decision.kind === 'relay' ? undefined : decision.observation;
-}
-
-/** W3: the line for the resource is full, or the wait was too long. */
-function noLease(passage: Passage, { kind }: NotAcquired): Answer {
-  const detail =
-    kind === 'queue-full'
-      ? 'Too many writes wait for this resource.'
-      : 'Other writes to this resource took longer than this one may wait.';
-  const next = 'Retry with backoff; nothing was changed.';
-  return refuse(passage, 'resource-busy', { detail, next, retryAfter: 1, outcome: 'not-sent', decidedBy: 'store' });
 }

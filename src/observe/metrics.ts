@@ -6,6 +6,12 @@ import type { StoreStats } from '../store/store.js';
 /** What Prometheus scrapes (O2). */
 export interface Metrics {
   record(record: DecisionRecord): void;
+  /** Whose counts are shown from now on. */
+  watch(stats: () => StoreStats): void;
+  /** A step of the store has failed. */
+  storeFailed(): void;
+  /** Whether the store can be reached. */
+  storeIs(up: boolean): void;
   /** @returns the text exposition format, and its media type */
   render(): Promise<{ contentType: string; text: string }>;
 }
@@ -13,7 +19,6 @@ export interface Metrics {
 export interface MetricsOptions {
   readonly version: string;
   readonly store: { readonly kind: string; readonly scope: string };
-  readonly storeStats: () => StoreStats;
 }
 
 const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -93,13 +98,22 @@ export function createMetrics(options: MetricsOptions): Metrics {
     registers,
   });
   storeErrors.inc(0);
+  const storeUp = new Gauge({ name: 'ifmatch_store_up', help: '1 while the store can be reached.', registers });
+  storeUp.set(1);
+  const withoutStore = new Counter({
+    name: 'ifmatch_writes_without_store_total',
+    help: 'Guarded writes under a lease of this process alone, because the shared store was out of reach.',
+    labelNames: ['route'],
+    registers,
+  });
+  let storeStats = (): StoreStats => ({ entries: 0, leases: 0, waiting: 0 });
   const gauge = (name: string, help: string, value: (stats: StoreStats) => number) =>
     new Gauge({
       name,
       help,
       registers,
       collect() {
-        this.set(value(options.storeStats()));
+        this.set(value(storeStats()));
       },
     });
   gauge('ifmatch_leases', 'Leases and marks held now.', (stats) => stats.leases);
@@ -128,10 +142,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
         writes.add(`${route} ${conditional}`, () => ({ route, conditional }));
         if (decision === 'precondition-failed') stale.add(route, () => ({ route }));
       }
+      if (record.withoutStore) withoutStore.inc({ route });
       if (record.leaseWait !== undefined) leaseWait.observe(record.leaseWait / 1000);
       if (record.upstream !== undefined) upstream.observe(record.upstream / 1000);
       overhead.observe(Math.max(0, record.total - (record.upstream ?? 0)) / 1000);
     },
+    watch(stats) {
+      storeStats = stats;
+    },
+    storeFailed: () => storeErrors.inc(),
+    storeIs: (up) => storeUp.set(up ? 1 : 0),
     async render() {
       return { contentType: registry.contentType, text: await registry.metrics() };
     },

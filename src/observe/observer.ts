@@ -61,6 +61,7 @@ function lineOf(record: DecisionRecord): Record<string, unknown> {
     status: record.status,
     outcome: record.outcome,
     error: record.error,
+    withoutStore: record.withoutStore || undefined,
     probes: record.probes === 0 ? undefined : record.probes,
     leaseWaitMs: rounded(record.leaseWait),
     upstreamMs: rounded(record.upstream),

@@ -121,7 +121,7 @@ export class LeaseQueue {
   }
 
   #wait(lease: Lease, request: AcquireRequest, answer: Answer): void {
-    const giveUp = (kind: NotAcquired['kind']) => {
+    const giveUp = (kind: 'aborted' | 'timeout') => {
       waiter.leave({ kind });
       this.#grantNext(waiter.keys);
     };

@@ -5,6 +5,7 @@ import { afterAnswer, afterDoubt, afterRead, afterRest, afterWrite, nothingSeen,
 import type {
   Acquired,
   AcquireRequest,
+  Mark,
   NotAcquired,
   Observation,
   Outcome,
@@ -64,9 +65,13 @@ class MemoryStore implements Store {
     return this.#held.has(token);
   }
 
-  async settle(token: Token, outcome: Outcome): Promise<void> {
+  remaining(token: Token): number {
+    return this.#held.has(token) ? Number.POSITIVE_INFINITY : 0;
+  }
+
+  async settle(token: Token, outcome: Outcome): Promise<boolean> {
     const held = this.#held.get(token);
-    if (held === undefined) return;
+    if (held === undefined) return false;
     this.#held.delete(token);
     const observation = this.#recordable(held, outcome);
     if (outcome.kind === 'changed' || outcome.kind === 'unknown') this.#writeOver(held, outcome);
@@ -77,6 +82,7 @@ class MemoryStore implements Store {
     if (observation !== undefined) this.#record(held.first, observation);
     if (outcome.kind === 'unknown') this.#rest(held, outcome.rest);
     else this.#free(held);
+    return true;
   }
 
   async observe(key: string, epoch: number, observation: Observation): Promise<boolean> {
@@ -93,7 +99,7 @@ class MemoryStore implements Store {
     };
   }
 
-  async touch(keys: readonly string[]): Promise<Token> {
+  async touch(keys: readonly string[]): Promise<Mark> {
     const [first] = keys;
     if (first === undefined) throw new RangeError('a mark needs a key');
     const token: Token = { keys: [...new Set(keys)] };
@@ -104,7 +110,7 @@ class MemoryStore implements Store {
     }
     this.#move(token.keys);
     this.#held.set(token, { keys: token.keys, first, known, lease: undefined, since: this.#clock.now() });
-    return token;
+    return { token, seenTags: this.#seen(first), isRecorded: true, mayForward: true };
   }
 
   movedSince(token: Token, since: number): boolean {
@@ -135,7 +141,7 @@ class MemoryStore implements Store {
     this.#held.set(token, { keys: lease.keys, first, known, lease, since });
     const knowledge = known.get(first) ?? [];
     const epoch = this.#versions.epoch(first);
-    return { kind: 'acquired', token, since, epoch, knowledge, seenTags: this.#seen(first) };
+    return { kind: 'acquired', token, isShared: true, since, epoch, knowledge, seenTags: this.#seen(first) };
   }
 
   #isDoubtful(key: string): boolean {

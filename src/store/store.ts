@@ -41,6 +41,18 @@ export interface Cancellation {
   removeEventListener(type: 'abort', listener: () => void): void;
 }
 
+/** What hears of trouble with a store that is elsewhere (S4). */
+export interface StoreEvents {
+  /** A step, or a try to reach the store again, has failed. */
+  failed(error: Error): void;
+  /** The store is out of reach from now on. */
+  down(error: Error): void;
+  /** And back. */
+  up(): void;
+  /** It gives no leases for so many milliseconds, because it may have forgotten some (S2). */
+  rests(ms: number): void;
+}
+
 /** A lease, or the mark of an unguarded write; opaque to the gate. */
 export interface Token {
   readonly keys: readonly string[];
@@ -59,6 +71,11 @@ export interface AcquireRequest {
 export interface Acquired {
   readonly kind: 'acquired';
   readonly token: Token;
+  /**
+   * False where a shared store is out of reach and the lease keeps out only the writes of this process: nothing is known
+   * then, and nothing is recorded (`store.down: forward`, S4).
+   */
+  readonly isShared: boolean;
   /** `Clock.now()` when the lease was given. */
   readonly since: number;
   /** Epoch and knowledge of the first key at the moment when the lease was given. */
@@ -68,9 +85,31 @@ export interface Acquired {
   readonly seenTags: readonly SeenTag[];
 }
 
-/** Why no lease was given. `queue-full` and `timeout` become 503 (W3); `aborted`: the client is gone; `busy`: wait was 0. */
-export interface NotAcquired {
-  readonly kind: 'queue-full' | 'timeout' | 'aborted' | 'busy';
+/**
+ * Why no lease was given. `queue-full`, `timeout` and `unavailable` become 503 (W3, S4); `aborted`: the client is gone;
+ * `busy`: wait was 0.
+ */
+export type NotAcquired =
+  | { readonly kind: 'queue-full' | 'timeout' | 'aborted' | 'busy' }
+  | {
+      readonly kind: 'unavailable';
+      /** Out of reach, or resting: new, restarted or failed over, and giving no lease while a forgotten one may be held (S2). */
+      readonly reason: 'unreachable' | 'resting';
+      /** Milliseconds after which it is worth another try. */
+      readonly retryAfter: number;
+    };
+
+/** The mark of a write without a lease (W16). */
+export interface Mark {
+  readonly token: Token;
+  /** Tags of the first key that may no longer stand for their content (V7). */
+  readonly seenTags: readonly SeenTag[];
+  /**
+   * False where a shared store is out of reach: it learns afterwards that something was missed. A guarded write that
+   * depends on the mark is refused, unless it may be forwarded all the same (`mayForward`; S4).
+   */
+  readonly isRecorded: boolean;
+  readonly mayForward: boolean;
 }
 
 /**
@@ -133,22 +172,34 @@ export interface ReadStart {
 export interface Store {
   /** Leases all keys, waiting in line up to `wait` milliseconds (W3). Never rejects for want of a lease. */
   acquire(request: AcquireRequest): Promise<Acquired | NotAcquired>;
-  /** Prolongs a lease that can expire. False: it is lost, and the outcome of the write is unknown (S2). */
+  /**
+   * Prolongs a lease that can expire, which the store does by itself while it is held. False: it is lost, and the outcome
+   * of the write is unknown (S2).
+   */
   renew(token: Token): Promise<boolean>;
-  /** Ends a lease or a mark and records the outcome. A token that was settled before is ignored. */
-  settle(token: Token, outcome: Outcome): Promise<void>;
+  /**
+   * How long a lease is sure to be held still, in milliseconds; 0 or less where it is not, Infinity where it cannot
+   * expire. A write is sent only where enough is left to see its end (S2).
+   */
+  remaining(token: Token): number;
+  /**
+   * Ends a lease or a mark and records the outcome. A token that was settled before is ignored.
+   *
+   * @returns false where the lease was lost before: somebody else may have written meanwhile, and nothing is recorded (S2)
+   */
+  settle(token: Token, outcome: Outcome): Promise<boolean>;
   /**
    * Records what a read learned; false, and nothing recorded, where a lease or mark is held, the epoch has moved, or
-   * something sent later is recorded for the same view and selection (R3).
+   * something sent later is recorded for the same view and selection (R3), or the store is out of reach (S4).
    */
   observe(key: string, epoch: number, observation: Observation): Promise<boolean>;
-  /** Epoch and knowledge of a key as a read begins. */
+  /** Epoch and knowledge of a key as a read begins; in doubt and nothing known where the store is out of reach (S4). */
   epoch(key: string): Promise<ReadStart>;
   /**
    * Marks keys as being written without a lease (W8's `invalidates`, W16): nothing waits for a mark, but the epoch
-   * moves now and again when the mark is settled, and nothing that is read in between is recorded.
+   * moves now and again when the mark is settled, and nothing that is read in between is recorded. Never rejects.
    */
-  touch(keys: readonly string[]): Promise<Token>;
+  touch(keys: readonly string[]): Promise<Mark>;
   /**
    * Whether the epoch of a lease's first key has moved after `since` (`Clock.now()`; earlier than the lease means: since
    * it was given, with what was known then): an unguarded write began or ended. True for a lease that has ended;

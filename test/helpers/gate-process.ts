@@ -18,6 +18,9 @@ export interface GateProcess {
   metric(name: string): Promise<number>;
   /** Ends it at once, whatever it is doing: SIGKILL, which no process can put off. Resolves when it is gone. */
   kill(): Promise<void>;
+  /** Stops it between two instructions: SIGSTOP. It notices nothing of that but the time, once it may `resume`. */
+  pause(): void;
+  resume(): void;
 }
 
 /**
@@ -42,6 +45,8 @@ export async function startGateProcess(
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
     child.kill(signal);
+    // One that is paused would take no other signal.
+    child.kill('SIGCONT');
     await ended;
   };
   t.teardown(() => end('SIGTERM'));
@@ -64,6 +69,8 @@ export async function startGateProcess(
       return [...values].reduce((sum, [, value]) => sum + Number(value), 0);
     },
     kill: () => end('SIGKILL'),
+    pause: () => child.kill('SIGSTOP'),
+    resume: () => child.kill('SIGCONT'),
   };
 }
 

@@ -18,9 +18,10 @@ export interface ContestOptions {
   readonly updates: number;
   /** How many writes each of them sends at most. */
   readonly attempts: number;
-  readonly read: () => Promise<Reading>;
+  /** Reads for a client: they are numbered from 0. */
+  readonly read: (client: number) => Promise<Reading>;
   /** Sends a write for the version in `tag`. @returns the status of the answer */
-  readonly write: (content: string, tag: string | undefined) => Promise<number>;
+  readonly write: (content: string, tag: string | undefined, client: number) => Promise<number>;
   /** The next content. `writer` is unlike that of any other write: no two written contents may be equal. */
   readonly modify: (content: string, writer: string) => string;
 }
@@ -51,11 +52,11 @@ export async function contend(options: ContestOptions): Promise<Contest> {
   let refused = 0;
 
   async function attempt(client: number, number: number): Promise<void> {
-    const { content: read, tag } = await options.read();
+    const { content: read, tag } = await options.read(client);
     contentsByTag.set(tag, (contentsByTag.get(tag) ?? new Set()).add(read));
     const written = options.modify(read, `${client}.${number}`);
     attempts += 1;
-    const status = await options.write(written, tag);
+    const status = await options.write(written, tag, client);
     if (status === 412) refused += 1;
     else if (status < 200 || status > 299) unexpected.push(status);
     else {
@@ -93,20 +94,31 @@ export interface History {
  * @param final content after it
  */
 export function historyOf(initial: string, final: string, replacements: readonly Replacement[]): History {
-  const byWritten = new Map(replacements.map((replacement) => [replacement.written, replacement]));
-  if (byWritten.size !== replacements.length) throw new Error('two writes of the contest had the same content');
   const predecessors = new Set(replacements.map(({ read }) => read));
-  let content = final;
-  let survived = 0;
-  for (let step = byWritten.get(content); step !== undefined; step = byWritten.get(content)) {
-    survived += 1;
-    content = step.read;
-  }
+  const chain = chainOf(final, replacements);
+  const content = chain.at(-1)?.read ?? final;
+  const survived = chain.length;
   return {
     lost: replacements.length - survived,
     forks: replacements.length - predecessors.size,
     reachesInitial: content === initial,
   };
+}
+
+/**
+ * The writes that led to a content, the last one first. Writes of which nobody knows whether they took effect may be
+ * among those that are given: the chain tells.
+ */
+export function chainOf<Write extends Replacement>(final: string, writes: readonly Write[]): readonly Write[] {
+  const byWritten = new Map(writes.map((write) => [write.written, write]));
+  if (byWritten.size !== writes.length) throw new Error('two writes of the contest had the same content');
+  const chain: Write[] = [];
+  let step = byWritten.get(final);
+  while (step !== undefined) {
+    chain.push(step);
+    step = byWritten.get(step.read);
+  }
+  return chain;
 }
 
 /** The tags of a contest with which nobody could write safely: none, weak ones, ones that stood for several contents. */

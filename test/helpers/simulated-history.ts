@@ -33,9 +33,9 @@ export function withJournal(store: Store, clock: Clock): { store: Store; journal
     async touch(keys) {
       const mark: Mark = { keys, from: clock.now(), to: Number.POSITIVE_INFINITY };
       marks.push(mark);
-      const token = await store.touch(keys);
-      byToken.set(token, mark);
-      return token;
+      const touched = await store.touch(keys);
+      byToken.set(touched.token, mark);
+      return touched;
     },
     settle(token, outcome) {
       const mark = byToken.get(token);
@@ -54,6 +54,7 @@ export function passingOn(store: Store): Store {
   return {
     acquire: (request) => store.acquire(request),
     renew: (token) => store.renew(token),
+    remaining: (token) => store.remaining(token),
     settle: (token, outcome) => store.settle(token, outcome),
     observe: (key, epoch, observation) => store.observe(key, epoch, observation),
     epoch: (key) => store.epoch(key),

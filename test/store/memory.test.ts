@@ -2,9 +2,16 @@ import t from 'tap';
 import { systemClock } from '../../src/http/clock.js';
 import { createMemoryStore } from '../../src/store/memory.js';
 import { createVirtualClock } from '../helpers/clock.js';
-import { storeContract } from './contract.js';
+import { observeNow, storeContract } from './contract.js';
 
-storeContract('memory', async (options) => createMemoryStore(options));
+storeContract('memory', async (options) => createMemoryStore(options), {
+  async forget(store, { seen }) {
+    for (const key of ['other', 'another', 'third']) await observeNow(store, key, seen('x'));
+  },
+  forgetsByNumber: true,
+  turn: async () => undefined,
+  runs: 500,
+});
 
 t.test('a lease or a mark of nothing is a mistake of the caller', async (t) => {
   const store = createMemoryStore({ resources: 1, queue: 1, clock: createVirtualClock() });

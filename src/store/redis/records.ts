@@ -1,0 +1,61 @@
+import type { SeenTag } from '../seen-tags.js';
+import type { Observation } from '../store.js';
+import type { ServerTime } from './server-time.js';
+
+/** What is known of a resource, as the scripts tell it and as a copy of it is kept. */
+export interface Known {
+  /** Changes whenever the rest does; `0` where nothing is known. */
+  readonly revision: string;
+  readonly views: readonly Observation[];
+  readonly seenTags: readonly SeenTag[];
+}
+
+/** Observations as the shared store keeps them: `SENT EXISTS JSON` under `VIEW DIGEST` (scripts/resource.lua). */
+export class Records {
+  readonly #time: ServerTime;
+  readonly #process: string;
+
+  /** `process`: what names this process; of its own observations it knows the exact time. */
+  constructor(time: ServerTime, process: string) {
+    this.#time = time;
+    this.#process = process;
+  }
+
+  /** The name under which an observation stands: there is one for each view and selection. */
+  nameOf({ view, selecting }: Observation): string {
+    return `${view} ${selecting.digest}`;
+  }
+
+  encode(observation: Observation): string {
+    const { sentAt, ...facts } = observation;
+    const json = JSON.stringify({ ...facts, by: this.#process, at: sentAt });
+    return `${this.#time.earliest(sentAt)} ${observation.exists ? 1 : 0} ${json}`;
+  }
+
+  decode(value: string): Observation {
+    const [sent = '', exists = ''] = value.split(' ', 2);
+    const { by, at, ...facts } = JSON.parse(value.slice(sent.length + exists.length + 2));
+    return {
+      view: facts.view,
+      selecting: facts.selecting,
+      exists: facts.exists,
+      native: facts.native,
+      upstreamTag: facts.upstreamTag,
+      hash: facts.hash,
+      etag: facts.etag,
+      lastModified: facts.lastModified,
+      sentAt: by === this.#process ? at : this.#time.own(Number(sent)),
+      uncached: facts.uncached,
+      fingerprint: facts.fingerprint,
+    };
+  }
+}
+
+/** What is held against tags, as the scripts keep it. */
+export function decodeSeenTags(json: string): readonly SeenTag[] {
+  if (json === '') return [];
+  const tags = JSON.parse(json) as Partial<SeenTag>[];
+  return tags.map(({ view = '', selection = '', tag = '', hash, isWrittenOver = true }) => {
+    return { view, selection, tag, hash, isWrittenOver };
+  });
+}

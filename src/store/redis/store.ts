@@ -1,0 +1,401 @@
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../http/clock.js';
+import { type Lease, LeaseQueue } from '../leases.js';
+import type {
+  Acquired,
+  AcquireRequest,
+  Mark,
+  NotAcquired,
+  Observation,
+  Outcome,
+  ReadStart,
+  Store,
+  StoreEvents,
+  StoreOptions,
+  StoreStats,
+  Token,
+} from '../store.js';
+import { type Client, createClient, type StoreAddress, StorePolicyError, type Topology } from './client.js';
+import { type Held, Holdings, type Part } from './holdings.js';
+import { type Bucket, Link, StoreUnavailable } from './link.js';
+import { mayHaveChanged, Protocol } from './protocol.js';
+import { Records } from './records.js';
+import { type Resource, Resources, type Told } from './resources.js';
+import { ServerTime } from './server-time.js';
+import { Turns } from './turns.js';
+
+export interface RedisStoreOptions extends StoreOptions {
+  readonly address: StoreAddress;
+  readonly topology: Topology;
+  /** What the names of all keys begin with: two APIs must never share keys. */
+  readonly namespace: string;
+  /** Keys the names of resources; the same in all gates. */
+  readonly secret: string;
+  /** Time to live of a lease, in milliseconds: longer than a write may take from being sent to its outcome (S2). */
+  readonly leaseTime: number;
+  /** How long a version is kept, in milliseconds. */
+  readonly keptFor: number;
+  /** What becomes of guarded writes while the store is out of reach (S4). */
+  readonly down: 'refuse' | 'forward';
+  readonly events: StoreEvents;
+  /** Longest time that a step may take, in milliseconds. */
+  readonly timeout?: number;
+  /** Clock of renewals and of tries to reach the store again, where it is not `clock`. */
+  readonly upkeep?: Clock;
+  /** Time of leases in the store, where it is not the server's own. */
+  readonly serverClock?: () => number;
+}
+
+/** Longest time that a step may take, in milliseconds: what a store that hangs costs the first request that meets it. */
+const usualTimeout = 1000;
+/** With a cluster: parts of the keys, spread over its masters. */
+const clusterBuckets = 256;
+/** Between two questions of one who waits for another gate's lease, in milliseconds. */
+const askEvery = 100;
+/** How much faster the server's clock may run than that of this process. */
+const clockDrift = 0.01;
+/** After what time it is worth another try where the store is out of reach, in milliseconds. */
+const tryAgainAfter = 1000;
+
+/** The epoch that a read begins with where the store is out of reach. */
+const noEpoch = -1;
+
+/** What is asked for from the grant of this process's own lease on. */
+interface Wish {
+  readonly lease: Lease;
+  readonly owner: string;
+  readonly first: string;
+  readonly resource: Resource;
+  readonly parts: readonly Part[];
+}
+
+class RedisStore implements Store {
+  readonly #options: RedisStoreOptions;
+  readonly #clock: Clock;
+  readonly #client: Client;
+  readonly #link: Link;
+  readonly #protocol: Protocol;
+  readonly #resources: Resources;
+  readonly #holdings: Holdings;
+  readonly #queue: LeaseQueue;
+  readonly #turns: Turns;
+  readonly #buckets: readonly Bucket[];
+  readonly #channel: string;
+  /** When this process moved the epoch of a key that it leases. */
+  readonly #movedAt = new Map<string, number>();
+  /** What cancels the rests of writes whose outcome is unknown (W11). */
+  readonly #quarantines = new Set<() => void>();
+  /** With a number it names a lease or a place in line: nobody else can settle it. */
+  readonly #process = randomBytes(16).toString('base64url');
+  #names = 0;
+  #restsUntil = 0;
+  #isListening = false;
+  #isClosed = false;
+
+  constructor(options: RedisStoreOptions, client: Client) {
+    const { clock, upkeep = clock, namespace, leaseTime, keptFor, serverClock, events } = options;
+    this.#options = options;
+    this.#clock = clock;
+    this.#client = client;
+    this.#channel = `ifmatch:${namespace}:turns`;
+    this.#buckets = bucketsOf(namespace, options.topology === 'cluster' ? clusterBuckets : 1);
+    const time = new ServerTime();
+    const records = new Records(time, this.#process);
+    const { timeout = usualTimeout } = options;
+    const link = {
+      client,
+      clock,
+      upkeep,
+      time,
+      serverClock,
+      timeout,
+      leaseTime,
+      keptFor,
+      channel: this.#channel,
+      events,
+    };
+    this.#link = new Link(link);
+    this.#resources = new Resources(options.resources, options.secret, this.#buckets, records);
+    this.#protocol = new Protocol(this.#link, records, this.#resources);
+    this.#holdings = new Holdings(upkeep, leaseTime, (held) => void this.#renew(held));
+    this.#queue = new LeaseQueue(options);
+    this.#turns = new Turns(upkeep);
+  }
+
+  /** Greets the store. One that is out of reach is greeted again later. @throws {StorePolicyError} where it evicts */
+  async open(): Promise<void> {
+    await this.#client.connected();
+    await this.#client.check().catch((error) => {
+      if (error instanceof StorePolicyError) throw error;
+    });
+    await this.#greet();
+  }
+
+  /** A server that has forgotten gives no lease for a while (S2): in all buckets at once, not when each is first used. */
+  async #greet(): Promise<void> {
+    const greet = async (bucket: Bucket) => {
+      const answer = await this.#link.run('hello', bucket, [], []).catch(outOfReach);
+      if (answer !== undefined && Number(answer[2]) > 0) this.#rests(Number(answer[2]));
+      return answer !== undefined;
+    };
+    const [first, ...others] = this.#buckets;
+    if (first !== undefined && (await greet(first))) await Promise.all(others.map(greet));
+  }
+
+  async acquire(request: AcquireRequest): Promise<Acquired | NotAcquired> {
+    const [first] = request.keys;
+    if (first === undefined) throw new RangeError('a lease needs a key');
+    const deadline = this.#clock.now() + request.wait;
+    const lease = await new Promise<Lease | NotAcquired>((resolve) => this.#queue.request(request, resolve));
+    if (!('keys' in lease)) return lease;
+    const wish = { lease, owner: this.#name(), first, ...this.#protocol.locate(lease.keys, first) };
+    const result = await this.#share(wish, request, deadline);
+    if (result.kind !== 'acquired') this.#queue.release(lease);
+    return result;
+  }
+
+  async renew(token: Token): Promise<boolean> {
+    const held = this.#holdings.get(token);
+    return held !== undefined && (!held.isShared || this.#renew(held));
+  }
+
+  remaining(token: Token): number {
+    const held = this.#holdings.get(token);
+    return held === undefined ? 0 : held.validUntil - this.#clock.now();
+  }
+
+  async settle(token: Token, outcome: Outcome): Promise<boolean> {
+    const isCovered = this.remaining(token) > 0;
+    const held = this.#holdings.take(token);
+    if (held === undefined) return false;
+    await this.#record(held, outcome);
+    if (outcome.kind === 'unknown') this.#rest(held, outcome.rest);
+    else this.#free(held);
+    return isCovered;
+  }
+
+  async observe(key: string, epoch: number, observation: Observation): Promise<boolean> {
+    if (epoch === noEpoch) return false;
+    const recorded = await this.#protocol.observe(this.#resources.of(key), epoch, observation).catch(outOfReach);
+    return recorded === true;
+  }
+
+  async epoch(key: string): Promise<ReadStart> {
+    const told = await this.#protocol.epoch(this.#resources.of(key)).catch(outOfReach);
+    if (told === undefined) return { epoch: noEpoch, doubtful: true, knowledge: [], seenTags: [] };
+    const { epoch, isHeld, views, seenTags } = told;
+    this.#holdings.learnEpoch(key, epoch, this.#clock.now());
+    return { epoch, doubtful: isHeld, knowledge: views, seenTags };
+  }
+
+  async touch(keys: readonly string[]): Promise<Mark> {
+    const [first] = keys;
+    if (first === undefined) throw new RangeError('a mark needs a key');
+    const token: Token = { keys: [...new Set(keys)] };
+    const { parts, resource } = this.#protocol.locate(token.keys, first);
+    const owner = this.#name();
+    const sentAt = this.#clock.now();
+    const marked = await Promise.all(parts.map((part) => this.#protocol.mark(part, resource, owner))).catch(outOfReach);
+    const isRecorded = marked !== undefined;
+    if (!isRecorded) this.#protocol.abandon(parts, owner, true);
+    this.#moved(token.keys);
+    const since = this.#clock.now();
+    const told = marked?.find((one) => one !== undefined);
+    if (told !== undefined) this.#holdings.learnEpoch(first, told.epoch, since);
+    const held = { token, first, resource, parts, owner, kind: 'mark' as const, lease: undefined, since, epochs: [] };
+    this.#holdings.add({ ...held, isShared: isRecorded, validUntil: this.#validFrom(sentAt) });
+    const mayForward = isRecorded || this.#options.down === 'forward';
+    return { token, seenTags: told?.seenTags ?? [], isRecorded, mayForward };
+  }
+
+  /** Only what this process itself has written can be told without a round trip. */
+  movedSince(token: Token, since: number): boolean | undefined {
+    const held = this.#holdings.get(token);
+    if (held === undefined) return true;
+    return (this.#movedAt.get(held.first) ?? 0) > Math.max(since, held.since) ? true : undefined;
+  }
+
+  stats(): StoreStats {
+    return {
+      entries: this.#resources.size,
+      leases: this.#holdings.size + this.#quarantines.size,
+      waiting: this.#queue.waiting + this.#turns.size,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#queue.close();
+    this.#turns.close();
+    for (const cancel of this.#quarantines) cancel();
+    this.#quarantines.clear();
+    this.#holdings.clear();
+    this.#link.close();
+    this.#client.close();
+  }
+
+  /** What this process has leased to itself is leased in the store, where other gates may have it. */
+  async #share(wish: Wish, request: AcquireRequest, deadline: number): Promise<Acquired | NotAcquired> {
+    const { lease, parts, resource, owner } = wish;
+    const waits = request.wait > 0;
+    const place = this.#turns.enter(owner);
+    try {
+      for (;;) {
+        const sentAt = this.#clock.now();
+        const answer = await this.#protocol.acquire(parts, resource, lease.kind, owner, waits);
+        if (answer.kind === 'acquired') return this.#acquired(wish, sentAt, answer.told);
+        if (answer.kind === 'resting') {
+          this.#rests(answer.ms);
+          return this.#withoutStore(wish, 'resting', answer.ms);
+        }
+        if (!waits) return { kind: 'busy' };
+        this.#listen();
+        const left = deadline - this.#clock.now();
+        if (left > 0) await place.wait(Math.min(left, askEvery * (0.5 + Math.random())), request.signal);
+        if (left > 0 && !request.signal?.aborted && !this.#isClosed) continue;
+        void this.#protocol.leave(parts, owner).catch(outOfReach);
+        return { kind: left > 0 ? 'aborted' : 'timeout' };
+      }
+    } catch (error) {
+      outOfReach(error);
+      // Whether it was given nobody knows; nothing has been sent under it.
+      this.#protocol.abandon(parts, owner, false);
+      return this.#withoutStore(wish, 'unreachable', tryAgainAfter);
+    } finally {
+      place.leave();
+    }
+  }
+
+  #acquired(wish: Wish, sentAt: number, told: Told): Acquired {
+    const token: Token = { keys: wish.lease.keys };
+    const since = this.#clock.now();
+    const { epoch, views, seenTags } = told;
+    const epochs = [{ epoch, at: since }];
+    const validUntil = this.#validFrom(sentAt);
+    this.#holdings.add({ ...wish, token, kind: wish.lease.kind, since, isShared: true, validUntil, epochs });
+    return { kind: 'acquired', token, isShared: true, since, epoch, knowledge: views, seenTags };
+  }
+
+  /** Told once for each time that it rests. */
+  #rests(ms: number): void {
+    const now = this.#clock.now();
+    if (now < this.#restsUntil) return;
+    this.#restsUntil = now + ms;
+    this.#options.events.rests(ms);
+    void this.#greet();
+  }
+
+  /** S4: no lease, or with `store.down: forward` one that only this process knows of. */
+  #withoutStore(wish: Wish, reason: 'unreachable' | 'resting', retryAfter: number): Acquired | NotAcquired {
+    if (this.#options.down === 'refuse') return { kind: 'unavailable', reason, retryAfter };
+    const token: Token = { keys: wish.lease.keys };
+    const since = this.#clock.now();
+    const held = { ...wish, token, kind: wish.lease.kind, since, isShared: false, epochs: [] };
+    this.#holdings.add({ ...held, validUntil: Number.POSITIVE_INFINITY });
+    return { kind: 'acquired', token, isShared: false, since, epoch: noEpoch, knowledge: [], seenTags: [] };
+  }
+
+  async #renew(held: Held): Promise<boolean> {
+    const sentAt = this.#clock.now();
+    const isHeld = await this.#protocol.renew(held).catch(outOfReach);
+    if (isHeld) held.validUntil = this.#validFrom(sentAt);
+    return isHeld === true;
+  }
+
+  async #record(held: Held, outcome: Outcome): Promise<void> {
+    if (!held.isShared) {
+      if (mayHaveChanged(outcome)) for (const { bucket } of held.parts) this.#link.missed(bucket);
+      return;
+    }
+    if (mayHaveChanged(outcome)) this.#moved([...held.token.keys, ...doubtsOf(outcome)]);
+    try {
+      const epoch = await this.#protocol.settle(held, outcome);
+      if (epoch !== undefined) this.#holdings.learnEpoch(held.first, epoch, this.#clock.now());
+    } catch (error) {
+      outOfReach(error);
+      // It ends by itself, in doubt; sooner where the store comes back before.
+      if (outcome.kind !== 'unknown') this.#protocol.abandon(held.parts, held.owner, mayHaveChanged(outcome));
+    }
+  }
+
+  /** The write may take effect until the rest is over (W11): it is held so long, then left in doubt. */
+  #rest(held: Held, ms: number): void {
+    const cancel = this.#clock.after(ms, () => {
+      this.#quarantines.delete(cancel);
+      void this.#endRest(held);
+    });
+    this.#quarantines.add(cancel);
+  }
+
+  async #endRest(held: Held): Promise<void> {
+    this.#moved(held.token.keys);
+    try {
+      for (const part of held.isShared ? held.parts : []) {
+        await this.#protocol.settlePart(part, held.owner, { kind: 'rested' });
+      }
+    } catch (error) {
+      outOfReach(error);
+    }
+    this.#free(held);
+  }
+
+  #free({ lease }: Held): void {
+    if (lease === undefined) return;
+    this.#queue.release(lease);
+    for (const key of lease.keys) if (!this.#queue.isHeld(key)) this.#movedAt.delete(key);
+  }
+
+  #moved(keys: readonly string[]): void {
+    for (const key of keys) if (this.#queue.isHeld(key)) this.#movedAt.set(key, this.#clock.now());
+  }
+
+  #validFrom(sentAt: number): number {
+    return sentAt + this.#options.leaseTime * (1 - clockDrift);
+  }
+
+  #name(): string {
+    this.#names += 1;
+    return `${this.#process}.${this.#names.toString(36)}`;
+  }
+
+  /** From the first time on that somebody has to wait for another gate. */
+  #listen(): void {
+    if (this.#isListening) return;
+    this.#isListening = true;
+    this.#client.subscribe(this.#channel, (message) => this.#turns.called(message));
+  }
+}
+
+/** Makes a step that the store could not take one without a result; whoever took it knows what that means. */
+function outOfReach(error: unknown): undefined {
+  if (!(error instanceof StoreUnavailable)) throw error;
+}
+
+function doubtsOf(outcome: Outcome): readonly string[] {
+  return outcome.kind === 'changed' ? (outcome.doubts ?? []) : [];
+}
+
+/** All keys of a bucket have one hash tag, so that they lie in one slot of a cluster. */
+function bucketsOf(namespace: string, count: number): Bucket[] {
+  return Array.from({ length: count }, (_, index) => {
+    const prefix = `ifmatch:{${namespace}.${index.toString(16)}}:`;
+    return { prefix, key: `${prefix}store` };
+  });
+}
+
+/**
+ * The store that several gates share (S1, S2, S4). It is usable when the promise resolves, or as soon as it can be reached.
+ *
+ * @throws {StorePolicyError} where the server may evict what is recorded
+ */
+export async function createRedisStore(options: RedisStoreOptions): Promise<Store> {
+  const client = await createClient(options.address, options.topology, options.timeout ?? usualTimeout);
+  const store = new RedisStore(options, client);
+  try {
+    await store.open();
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  return store;
+}
