@@ -188,5 +188,14 @@ export class Link {
   }
 }
 
+/**
+ * For `catch`: makes a step that the store could not take one without a result.
+ *
+ * @throws any other error
+ */
+export function outOfReach(error: unknown): undefined {
+  if (!(error instanceof StoreUnavailable)) throw error;
+}
+
 /** A failure has taken the bucket down, and was told. */
 function ignored(): void {}

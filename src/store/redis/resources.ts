@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import type { Topology } from './client.js';
 import type { Bucket } from './link.js';
 import { decodeSeenTags, type Known, type Records } from './records.js';
 
@@ -71,4 +72,16 @@ export class Resources {
   #read(revision: string, [seen = '', ...views]: readonly string[]): Known {
     return { revision, views: views.map((value) => this.#records.decode(value)), seenTags: decodeSeenTags(seen) };
   }
+}
+
+/** With a cluster: parts of the keys, spread over its masters. */
+const clusterBuckets = 256;
+
+/** The parts of the keys. All keys of one have the same hash tag, so that they lie in one slot of a cluster. */
+export function bucketsOf(namespace: string, topology: Topology): Bucket[] {
+  const count = topology === 'cluster' ? clusterBuckets : 1;
+  return Array.from({ length: count }, (_, index) => {
+    const prefix = `ifmatch:{${namespace}.${index.toString(16)}}:`;
+    return { prefix, key: `${prefix}store` };
+  });
 }

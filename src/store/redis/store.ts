@@ -16,13 +16,13 @@ import type {
   Token,
 } from '../store.js';
 import { type Client, createClient, type StoreAddress, StorePolicyError, type Topology } from './client.js';
-import { type Held, Holdings, type Part } from './holdings.js';
-import { type Bucket, Link, StoreUnavailable } from './link.js';
+import { type Held, Holdings } from './holdings.js';
+import { type Given, Line, type Wish } from './line.js';
+import { type Bucket, Link, outOfReach } from './link.js';
 import { mayHaveChanged, Protocol } from './protocol.js';
 import { Records } from './records.js';
-import { type Resource, Resources, type Told } from './resources.js';
+import { bucketsOf, Resources } from './resources.js';
 import { ServerTime } from './server-time.js';
-import { Turns } from './turns.js';
 
 export interface RedisStoreOptions extends StoreOptions {
   readonly address: StoreAddress;
@@ -43,31 +43,16 @@ export interface RedisStoreOptions extends StoreOptions {
   /** Clock of renewals and of tries to reach the store again, where it is not `clock`. */
   readonly upkeep?: Clock;
   /** Time of leases in the store, where it is not the server's own. */
-  readonly serverClock?: () => number;
+  readonly serverClock?: (() => number) | undefined;
 }
 
 /** Longest time that a step may take, in milliseconds: what a store that hangs costs the first request that meets it. */
 const usualTimeout = 1000;
-/** With a cluster: parts of the keys, spread over its masters. */
-const clusterBuckets = 256;
-/** Between two questions of one who waits for another gate's lease, in milliseconds. */
-const askEvery = 100;
 /** How much faster the server's clock may run than that of this process. */
 const clockDrift = 0.01;
-/** After what time it is worth another try where the store is out of reach, in milliseconds. */
-const tryAgainAfter = 1000;
 
 /** The epoch that a read begins with where the store is out of reach. */
 const noEpoch = -1;
-
-/** What is asked for from the grant of this process's own lease on. */
-interface Wish {
-  readonly lease: Lease;
-  readonly owner: string;
-  readonly first: string;
-  readonly resource: Resource;
-  readonly parts: readonly Part[];
-}
 
 class RedisStore implements Store {
   readonly #options: RedisStoreOptions;
@@ -78,9 +63,8 @@ class RedisStore implements Store {
   readonly #resources: Resources;
   readonly #holdings: Holdings;
   readonly #queue: LeaseQueue;
-  readonly #turns: Turns;
+  readonly #line: Line;
   readonly #buckets: readonly Bucket[];
-  readonly #channel: string;
   /** When this process moved the epoch of a key that it leases. */
   readonly #movedAt = new Map<string, number>();
   /** What cancels the rests of writes whose outcome is unknown (W11). */
@@ -88,38 +72,32 @@ class RedisStore implements Store {
   /** With a number it names a lease or a place in line: nobody else can settle it. */
   readonly #process = randomBytes(16).toString('base64url');
   #names = 0;
-  #restsUntil = 0;
-  #isListening = false;
-  #isClosed = false;
 
   constructor(options: RedisStoreOptions, client: Client) {
     const { clock, upkeep = clock, namespace, leaseTime, keptFor, serverClock, events } = options;
     this.#options = options;
     this.#clock = clock;
     this.#client = client;
-    this.#channel = `ifmatch:${namespace}:turns`;
-    this.#buckets = bucketsOf(namespace, options.topology === 'cluster' ? clusterBuckets : 1);
+    const channel = `ifmatch:${namespace}:turns`;
+    this.#buckets = bucketsOf(namespace, options.topology);
     const time = new ServerTime();
-    const records = new Records(time, this.#process);
     const { timeout = usualTimeout } = options;
-    const link = {
-      client,
-      clock,
-      upkeep,
-      time,
-      serverClock,
-      timeout,
-      leaseTime,
-      keptFor,
-      channel: this.#channel,
-      events,
-    };
-    this.#link = new Link(link);
+    const toServer = { client, clock, upkeep, time, serverClock, timeout, leaseTime, keptFor, channel, events };
+    this.#link = new Link(toServer);
+    const records = new Records(time, this.#process);
     this.#resources = new Resources(options.resources, options.secret, this.#buckets, records);
     this.#protocol = new Protocol(this.#link, records, this.#resources);
     this.#holdings = new Holdings(upkeep, leaseTime, (held) => void this.#renew(held));
     this.#queue = new LeaseQueue(options);
-    this.#turns = new Turns(upkeep);
+    this.#line = new Line({
+      protocol: this.#protocol,
+      client,
+      channel,
+      clock,
+      upkeep,
+      events,
+      onRest: () => void this.#greet(),
+    });
   }
 
   /** Greets the store. One that is out of reach is greeted again later. @throws {StorePolicyError} where it evicts */
@@ -135,7 +113,7 @@ class RedisStore implements Store {
   async #greet(): Promise<void> {
     const greet = async (bucket: Bucket) => {
       const answer = await this.#link.run('hello', bucket, [], []).catch(outOfReach);
-      if (answer !== undefined && Number(answer[2]) > 0) this.#rests(Number(answer[2]));
+      if (answer !== undefined && Number(answer[2]) > 0) this.#line.rests(Number(answer[2]));
       return answer !== undefined;
     };
     const [first, ...others] = this.#buckets;
@@ -149,7 +127,8 @@ class RedisStore implements Store {
     const lease = await new Promise<Lease | NotAcquired>((resolve) => this.#queue.request(request, resolve));
     if (!('keys' in lease)) return lease;
     const wish = { lease, owner: this.#name(), first, ...this.#protocol.locate(lease.keys, first) };
-    const result = await this.#share(wish, request, deadline);
+    const answer = await this.#line.ask(wish, request, deadline);
+    const result = this.#concluded(wish, answer);
     if (result.kind !== 'acquired') this.#queue.release(lease);
     return result;
   }
@@ -219,14 +198,13 @@ class RedisStore implements Store {
     return {
       entries: this.#resources.size,
       leases: this.#holdings.size + this.#quarantines.size,
-      waiting: this.#queue.waiting + this.#turns.size,
+      waiting: this.#queue.waiting + this.#line.waiting,
     };
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
     this.#queue.close();
-    this.#turns.close();
+    this.#line.close();
     for (const cancel of this.#quarantines) cancel();
     this.#quarantines.clear();
     this.#holdings.clear();
@@ -234,60 +212,20 @@ class RedisStore implements Store {
     this.#client.close();
   }
 
-  /** What this process has leased to itself is leased in the store, where other gates may have it. */
-  async #share(wish: Wish, request: AcquireRequest, deadline: number): Promise<Acquired | NotAcquired> {
-    const { lease, parts, resource, owner } = wish;
-    const waits = request.wait > 0;
-    const place = this.#turns.enter(owner);
-    try {
-      for (;;) {
-        const sentAt = this.#clock.now();
-        const answer = await this.#protocol.acquire(parts, resource, lease.kind, owner, waits);
-        if (answer.kind === 'acquired') return this.#acquired(wish, sentAt, answer.told);
-        if (answer.kind === 'resting') {
-          this.#rests(answer.ms);
-          return this.#withoutStore(wish, 'resting', answer.ms);
-        }
-        if (!waits) return { kind: 'busy' };
-        this.#listen();
-        const left = deadline - this.#clock.now();
-        if (left > 0) await place.wait(Math.min(left, askEvery * (0.5 + Math.random())), request.signal);
-        if (left > 0 && !request.signal?.aborted && !this.#isClosed) continue;
-        void this.#protocol.leave(parts, owner).catch(outOfReach);
-        return { kind: left > 0 ? 'aborted' : 'timeout' };
-      }
-    } catch (error) {
-      outOfReach(error);
-      // Whether it was given nobody knows; nothing has been sent under it.
-      this.#protocol.abandon(parts, owner, false);
-      return this.#withoutStore(wish, 'unreachable', tryAgainAfter);
-    } finally {
-      place.leave();
-    }
-  }
-
-  #acquired(wish: Wish, sentAt: number, told: Told): Acquired {
+  #concluded(wish: Wish, answer: Given | NotAcquired): Acquired | NotAcquired {
+    if (answer.kind === 'unavailable' && this.#options.down === 'forward') return this.#ownLease(wish);
+    if (answer.kind !== 'given') return answer;
     const token: Token = { keys: wish.lease.keys };
     const since = this.#clock.now();
-    const { epoch, views, seenTags } = told;
+    const { epoch, views, seenTags } = answer.told;
     const epochs = [{ epoch, at: since }];
-    const validUntil = this.#validFrom(sentAt);
+    const validUntil = this.#validFrom(answer.sentAt);
     this.#holdings.add({ ...wish, token, kind: wish.lease.kind, since, isShared: true, validUntil, epochs });
     return { kind: 'acquired', token, isShared: true, since, epoch, knowledge: views, seenTags };
   }
 
-  /** Told once for each time that it rests. */
-  #rests(ms: number): void {
-    const now = this.#clock.now();
-    if (now < this.#restsUntil) return;
-    this.#restsUntil = now + ms;
-    this.#options.events.rests(ms);
-    void this.#greet();
-  }
-
-  /** S4: no lease, or with `store.down: forward` one that only this process knows of. */
-  #withoutStore(wish: Wish, reason: 'unreachable' | 'resting', retryAfter: number): Acquired | NotAcquired {
-    if (this.#options.down === 'refuse') return { kind: 'unavailable', reason, retryAfter };
+  /** S4, `store.down: forward`: a lease that only this process knows of. */
+  #ownLease(wish: Wish): Acquired {
     const token: Token = { keys: wish.lease.keys };
     const since = this.#clock.now();
     const held = { ...wish, token, kind: wish.lease.kind, since, isShared: false, epochs: [] };
@@ -357,30 +295,10 @@ class RedisStore implements Store {
     this.#names += 1;
     return `${this.#process}.${this.#names.toString(36)}`;
   }
-
-  /** From the first time on that somebody has to wait for another gate. */
-  #listen(): void {
-    if (this.#isListening) return;
-    this.#isListening = true;
-    this.#client.subscribe(this.#channel, (message) => this.#turns.called(message));
-  }
-}
-
-/** Makes a step that the store could not take one without a result; whoever took it knows what that means. */
-function outOfReach(error: unknown): undefined {
-  if (!(error instanceof StoreUnavailable)) throw error;
 }
 
 function doubtsOf(outcome: Outcome): readonly string[] {
   return outcome.kind === 'changed' ? (outcome.doubts ?? []) : [];
-}
-
-/** All keys of a bucket have one hash tag, so that they lie in one slot of a cluster. */
-function bucketsOf(namespace: string, count: number): Bucket[] {
-  return Array.from({ length: count }, (_, index) => {
-    const prefix = `ifmatch:{${namespace}.${index.toString(16)}}:`;
-    return { prefix, key: `${prefix}store` };
-  });
 }
 
 /**
