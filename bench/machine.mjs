@@ -64,6 +64,8 @@ export async function stopAll() {
 class Program {
   #child;
   #complaints = '';
+  /** What was started for this program alone, and ends with it. */
+  #others = [];
 
   constructor(child, port) {
     this.#child = child;
@@ -71,6 +73,10 @@ class Program {
     child.stderr.on('data', (chunk) => {
       this.#complaints = `${this.#complaints}${chunk}`.slice(-4000);
     });
+  }
+
+  besides(program) {
+    this.#others.push(program);
   }
 
   get pid() {
@@ -97,6 +103,7 @@ class Program {
 
   async stop() {
     running.delete(this);
+    for (const other of this.#others) await other.stop();
     if (this.#hasEnded()) return;
     const ended = once(this.#child, 'exit');
     this.#child.kill('SIGTERM');

@@ -1,6 +1,6 @@
 // What is measured against what. A row has a program, what it is sent, the row that it is measured against (`to`) and
 // the goal for that ratio; the rows of one set share programs and run in the same interleaved rounds.
-import { peers, startFixedAnswer, startGate } from './subjects.mjs';
+import { peers, startFixedAnswer, startGate, startGateWithRedis } from './subjects.mjs';
 
 /** So many different resources are asked for in turn: more than are in flight at once. */
 const resources = 200;
@@ -53,6 +53,7 @@ export const peerNames = Object.keys(peers);
 /** Starts a program by its name in the rows; undefined where it is not installed. */
 export function startByName(name, origin) {
   if (name === 'bare node:http') return startRefusal(origin);
+  if (name === 'gate, Redis') return startGateWithRedis(origin);
   const settings = modes[name];
   return settings === undefined ? peers[name](origin) : startGate(origin, settings);
 }
@@ -112,6 +113,10 @@ export const sets = [
         goal: 1.25,
         quick: true,
       },
+      {
+        name: 'guarded GET 1 KB, hashed, Redis',
+        ...{ program: 'gate, Redis', load: get('/plain/1k/'), to: 'guarded GET 1 KB, hashed' },
+      },
       { name: 'unguarded GET 64 KB', program: 'gate, guard off', load: get('/plain/64k/') },
       {
         name: 'guarded GET 64 KB, hashed',
@@ -147,6 +152,11 @@ export const sets = [
         name: 'guarded PUT, recheck always, native tags',
         ...{ program: 'gate', load: versionedPut, prepare: readVersions },
         ...{ to: 'unguarded PUT with If-Match', goal: 2.2, upstream: 2 },
+      },
+      {
+        name: 'guarded PUT, recheck always, native tags, Redis',
+        ...{ program: 'gate, Redis', load: versionedPut, prepare: readVersions },
+        ...{ to: 'guarded PUT, recheck always, native tags', goal: 1.6, upstream: 2 },
       },
       {
         name: 'guarded PUT, recheck always, hashed',

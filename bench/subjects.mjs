@@ -67,6 +67,33 @@ export async function startGate(origin, settings = {}, nodeOptions = [], core = 
   return start({ core, command: process.execPath, args, port, env });
 }
 
+/** Short limits: for so long a store that is new gives no leases. */
+const shared = {
+  ...{ STORE_NAMESPACE: 'bench', STORE_SECRET: 'of no use to anybody' },
+  ...{ LIMITS_UPSTREAM_TIMEOUT: '2s', LIMITS_CONNECT_TIMEOUT: '500ms', LIMITS_QUARANTINE: '100ms' },
+};
+
+/** The gate with a Redis of its own, which runs where clients and origin do; undefined where that is not installed. */
+export async function startGateWithRedis(origin, settings = {}) {
+  const command = find('redis-server') ?? find('valkey-server');
+  if (command === undefined) return undefined;
+  const port = await freePort();
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+  const redis = await start({ core: 'others', command, args, port });
+  const gate = await startGate(origin, { STORE: `redis://127.0.0.1:${port}`, ...shared, ...settings });
+  await givesLeases(gate);
+  gate.besides(redis);
+  return gate;
+}
+
+async function givesLeases({ port }) {
+  for (;;) {
+    const headers = { 'If-Match': '"none"' };
+    const { status } = await fetch(`http://127.0.0.1:${port}/plain/1k/0`, { method: 'PUT', headers, body: 'x' });
+    if (status !== 503) return;
+  }
+}
+
 /** Bare node:http with one answer. */
 export async function startFixedAnswer(answer) {
   const port = await freePort();

@@ -31,7 +31,7 @@ export class ClientGone implements Cancellation {
  * S2: whether the lease outlives the write, if that is sent now: until the upstream has answered, or what it was given up
  * for can no longer take effect. Whoever was held up (a paused process) asks for more time first.
  */
-export async function coversWrite(passage: Passage, token: Token): Promise<boolean> {
+export async function checkLease(passage: Passage, token: Token): Promise<boolean> {
   const { store, limits } = passage.parts;
   const needed = timeoutsOf(passage).upstreamTimeout + limits.quarantine;
   return store.remaining(token) >= needed || ((await store.renew(token)) && store.remaining(token) >= needed);

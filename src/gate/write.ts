@@ -7,7 +7,7 @@ import { withoutSynthetic } from './conditions.js';
 import { isConditional, leadingCondition } from './decide.js';
 import { checkForm, type Decision, decide, type Refusal } from './decision.js';
 import type { Answer } from './exchange.js';
-import { ClientGone, coversWrite, leaseLost, noLease, outOfReach } from './lease.js';
+import { ClientGone, checkLease, leaseLost, noLease, outOfReach } from './lease.js';
 import type { Passage } from './passage.js';
 import { alreadyApplied, refused, reported, reportOf } from './refusal.js';
 import { failure, upstreamProblem } from './relay.js';
@@ -194,7 +194,7 @@ async function decideUnmoved(
     const decision = await decide(passage, lease.knowledge, since, made);
     if (decision.kind !== 'forward') return decision;
     if (!(await sideEffects.mark())) return outOfReach;
-    if (!(await coversWrite(passage, lease.token))) return outOfReach;
+    if (!(await checkLease(passage, lease.token))) return outOfReach;
     if (!isConditional(passage.conditions)) return decision;
     // From the store's answer to the first byte upstream nothing else runs in this process.
     if (parts.store.movedSince(lease.token, since ?? lease.since) !== true) return decision;
