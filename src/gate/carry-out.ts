@@ -7,7 +7,7 @@ import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import { contentHash, type WriteBody } from './body.js';
 import type { Answer } from './exchange.js';
 import { outcomeOf, restAfter, resultOf } from './learn.js';
-import { endWithLease } from './lease.js';
+import { coverOf, endWithLease } from './lease.js';
 import { type Passage, send } from './passage.js';
 import { doubtedByAnswer, refreshAfter, type WriteReply } from './refresh.js';
 import { failure, relay, writersTag } from './relay.js';
@@ -50,7 +50,7 @@ type Sent = ({ readonly kind: 'answered' } & WriteReply) | { readonly kind: 'fai
 async function sendWrite(passage: Passage, { fields, body, token }: Write): Promise<Sent> {
   const { parts, record } = passage;
   const sentAt = parts.clock.now();
-  const call = send(passage, fields, body.send());
+  const call = send(passage, fields, body.send(), coverOf(passage, token));
   const stopWatching = endWithLease(passage, token, call);
   let head: ResponseHead;
   try {

@@ -66,6 +66,17 @@ export function leaseLost(passage: Passage, answer: Answer | undefined): Answer 
 }
 
 /**
+ * Whether a write may be sent, or sent on, under its lease (S2): what is sent may take effect for `quarantine` more.
+ *
+ * @returns undefined where the lease cannot expire
+ */
+export function coverOf({ parts }: Passage, token: Token): (() => boolean) | undefined {
+  const { store, limits } = parts;
+  if (store.remaining(token) === Number.POSITIVE_INFINITY) return undefined;
+  return () => store.remaining(token) > limits.quarantine;
+}
+
+/**
  * S2: a write that takes longer than its lease is sure to be held (one that cannot be renewed, because the store is out of
  * reach) is given up while there is time left in which it may still take effect.
  *

@@ -8,7 +8,7 @@ import type { Target } from '../resource/target.js';
 import type { SeenTag } from '../store/seen-tags.js';
 import type { Store } from '../store/store.js';
 import type { Call } from '../upstream/call.js';
-import type { SendableBody, Upstream } from '../upstream/forward.js';
+import type { SendableBody, Upstream, UpstreamRequest } from '../upstream/forward.js';
 import type { Hashing } from '../upstream/probe.js';
 import type { HoldBudget } from '../upstream/represent.js';
 import type { Tunnels } from '../upstream/tunnel.js';
@@ -99,10 +99,11 @@ export function timeoutsOf({ parts, resource }: Passage): { upstreamTimeout: num
   return { upstreamTimeout, idleTimeout };
 }
 
-/** Sends the request itself upstream. */
-export function send(passage: Passage, fields: RawHeaders, body?: SendableBody): Call {
+/** Sends the request itself upstream. `isCovered`: whether its lease still allows it (S2). */
+export function send(passage: Passage, fields: RawHeaders, body?: SendableBody, isCovered?: () => boolean): Call {
   const { exchange, target } = passage;
-  return call(passage, exchange.method, target, fields, body, exchange.sendInformational);
+  const onInformational = exchange.sendInformational;
+  return call(passage, exchange.method, target, fields, { body, onInformational, isCovered });
 }
 
 /**
@@ -120,7 +121,7 @@ export function sendRead(
   fields: RawHeaders,
   target: Target = passage.readTarget,
 ): Call {
-  return call(passage, method, target, fields, undefined, undefined);
+  return call(passage, method, target, fields, { body: undefined });
 }
 
 function call(
@@ -128,8 +129,7 @@ function call(
   method: string,
   target: Target,
   fields: RawHeaders,
-  body: SendableBody | undefined,
-  onInformational: Exchange['sendInformational'] | undefined,
+  more: Pick<UpstreamRequest, 'body' | 'onInformational' | 'isCovered'>,
 ): Call {
   const { parts, exchange, host } = passage;
   const rawHeaders = parts.outbound(fields, exchange, host);
@@ -138,10 +138,9 @@ function call(
     method,
     target: target.raw,
     rawHeaders,
-    body,
     upstreamTimeout,
     idleTimeout,
-    onInformational,
+    ...more,
   });
 }
 

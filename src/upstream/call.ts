@@ -2,7 +2,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../http/clock.js';
 import { fieldLine, firstValue, passableTrailers } from '../http/fields.js';
 import { Deferred } from './deferred.js';
-import { RequestBodyError, UpstreamError, upstreamError } from './errors.js';
+import { RequestBodyError, UpstreamError, uncovered, upstreamError } from './errors.js';
 import { latin1, latin1Texts } from './octets.js';
 
 /** Status line and fields of an upstream's answer; field names, order and duplicates as they came. */
@@ -50,6 +50,8 @@ export interface CallOptions {
   readonly idleTimeout: number;
   /** Whether the connection is being lost right now, which is no end of a body even where undici takes it for one. */
   readonly isBreaking: () => boolean;
+  /** Whether it may be sent still, asked when it has its connection (S2). */
+  readonly isCovered?: (() => boolean) | undefined;
   /** Called for each 1xx answer but 100 and 101. */
   readonly onInformational: ((status: number, rawHeaders: string[]) => void) | undefined;
 }
@@ -147,6 +149,7 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
   onConnect(abort: (error?: Error) => void): void {
     this.#abortDispatch = abort;
     // Given up while it waited for a connection: thrown, this costs the request alone; `abort` would close a connection.
+    if (this.#options.isCovered?.() === false) this.#fail(uncovered(false));
     if (this.#failure !== undefined) throw this.#failure;
     this.#connected = true;
     this.#phase = 'sending';

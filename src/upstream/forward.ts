@@ -18,6 +18,8 @@ export interface UpstreamRequest {
   /** Overrides of the limits for this route, in milliseconds. */
   readonly upstreamTimeout?: number | undefined;
   readonly idleTimeout?: number | undefined;
+  /** Whether it, and more of its body, may be sent still (S2). */
+  readonly isCovered?: (() => boolean) | undefined;
   readonly onInformational?: ((status: number, rawHeaders: string[]) => void) | undefined;
 }
 
@@ -88,9 +90,13 @@ export function createUpstream(options: UpstreamOptions): Upstream {
         idleTimeout: request.idleTimeout ?? options.idleTimeout,
         onInformational: request.onInformational,
         isBreaking: () => isBreaking,
+        isCovered: request.isCovered,
       });
       const { body } = request;
-      if (body instanceof RequestStream) body.onFailure = (error) => call.failRequestBody(error);
+      if (body instanceof RequestStream) {
+        body.onFailure = (error) => call.failRequestBody(error);
+        body.isCovered = request.isCovered;
+      }
       try {
         const dispatchOptions = {
           method: request.method as 'GET',

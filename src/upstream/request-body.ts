@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Clock } from '../http/clock.js';
 import { firstValue } from '../http/fields.js';
-import { RequestBodyError, UpstreamError } from './errors.js';
+import { RequestBodyError, UpstreamError, uncovered } from './errors.js';
 
 /** How fast a request body must arrive (W3). Milliseconds and bytes per second. */
 export interface BodyPace {
@@ -25,6 +25,9 @@ const shortestLook = 1000;
 export class RequestStream extends Readable {
   /** Called once when the body cannot be sent to its end; set by whoever sends it. */
   onFailure: ((error: RequestBodyError | UpstreamError) => void) | undefined;
+  /** Whether more may be sent (S2); set by whoever sends it. */
+  isCovered: (() => boolean) | undefined;
+  #hasBegun = false;
   /** Called with every chunk of the body, for hashing in passing (W10). */
   readonly #observe: ((chunk: Buffer) => void) | undefined;
   readonly #source: IncomingMessage;
@@ -79,6 +82,12 @@ export class RequestStream extends Readable {
   }
 
   #take(chunk: Buffer): boolean {
+    // A process that was paused reads what has come meanwhile before its timers tell that it is too late.
+    if (this.isCovered?.() === false) {
+      this.#fail(uncovered(this.#hasBegun));
+      return false;
+    }
+    this.#hasBegun = true;
     this.#received += chunk.length;
     this.#progressAt = this.#clock.now();
     this.#observe?.(chunk);
