@@ -50,8 +50,9 @@ type Sent = ({ readonly kind: 'answered' } & WriteReply) | { readonly kind: 'fai
 async function sendWrite(passage: Passage, { fields, body, token }: Write): Promise<Sent> {
   const { parts, record } = passage;
   const sentAt = parts.clock.now();
-  const call = send(passage, fields, body.send(), coverOf(passage, token));
-  const stopWatching = endWithLease(passage, token, call);
+  const isCovered = coverOf(passage, token);
+  const call = send(passage, fields, body.send(), isCovered);
+  const stopWatching = endWithLease(passage, token, call, isCovered);
   let head: ResponseHead;
   try {
     head = await call.head;

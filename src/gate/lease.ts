@@ -1,5 +1,6 @@
 import type { Cancellation, NotAcquired, Token } from '../store/store.js';
 import type { Call } from '../upstream/call.js';
+import { uncovered } from '../upstream/errors.js';
 import type { Refusal } from './decision.js';
 import type { Answer, Exchange } from './exchange.js';
 import { type Passage, refuse, timeoutsOf } from './passage.js';
@@ -8,6 +9,7 @@ import { type Passage, refuse, timeoutsOf } from './passage.js';
 export class ClientGone implements Cancellation {
   readonly #exchange: Exchange;
   #listener: (() => void) | undefined;
+  #isListening = false;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -19,6 +21,8 @@ export class ClientGone implements Cancellation {
 
   addEventListener(_type: 'abort', listener: () => void): void {
     this.#listener = listener;
+    if (this.#isListening) return;
+    this.#isListening = true;
     this.#exchange.onGone(() => this.#listener?.());
   }
 
@@ -33,6 +37,8 @@ export class ClientGone implements Cancellation {
  */
 export async function checkLease(passage: Passage, token: Token): Promise<boolean> {
   const { store, limits } = passage.parts;
+  // Report mode holds nothing back (W14).
+  if (passage.resource.policy.mode === 'report') return true;
   const needed = timeoutsOf(passage).upstreamTimeout + limits.quarantine;
   return store.remaining(token) >= needed || ((await store.renew(token)) && store.remaining(token) >= needed);
 }
@@ -70,9 +76,10 @@ export function leaseLost(passage: Passage, answer: Answer | undefined): Answer 
  *
  * @returns undefined where the lease cannot expire
  */
-export function coverOf({ parts }: Passage, token: Token): (() => boolean) | undefined {
+export function coverOf({ parts, resource }: Passage, token: Token): (() => boolean) | undefined {
   const { store, limits } = parts;
-  if (store.remaining(token) === Number.POSITIVE_INFINITY) return undefined;
+  // Report mode holds nothing back (W14).
+  if (resource.policy.mode === 'report' || store.remaining(token) === Number.POSITIVE_INFINITY) return undefined;
   return () => store.remaining(token) > limits.quarantine;
 }
 
@@ -80,17 +87,16 @@ export function coverOf({ parts }: Passage, token: Token): (() => boolean) | und
  * S2: a write that takes longer than its lease is sure to be held (one that cannot be renewed, because the store is out of
  * reach) is given up while there is time left in which it may still take effect.
  *
+ * @param isCovered what `coverOf` gave
  * @returns stops watching
  */
-export function endWithLease({ parts }: Passage, token: Token, call: Call): () => void {
-  const { store, clock, limits } = parts;
-  const spare = (): number => store.remaining(token) - limits.quarantine;
-  if (spare() === Number.POSITIVE_INFINITY) return nothing;
+export function endWithLease(passage: Passage, token: Token, call: Call, isCovered: (() => boolean) | undefined) {
+  if (isCovered === undefined) return nothing;
+  const { store, clock, limits } = passage.parts;
   let cancel = nothing;
   const look = (): void => {
-    const left = spare();
-    if (left <= 0) call.abort();
-    else cancel = clock.after(left, look);
+    if (isCovered()) cancel = clock.after(store.remaining(token) - limits.quarantine, look);
+    else call.abort(uncovered);
   };
   look();
   return () => cancel();

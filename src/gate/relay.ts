@@ -1,7 +1,7 @@
 import { allowConditional, exposeEtag } from '../headers/cors.js';
 import { endToEnd, FieldNames, fieldLine, hasField, withoutFields } from '../http/fields.js';
 import type { ResponseBody, ResponseHead } from '../upstream/call.js';
-import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
+import { LeaseOverError, RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import type { Held } from '../upstream/represent.js';
 import type { Answer } from './exchange.js';
 import { nativeTag } from './learn.js';
@@ -125,6 +125,7 @@ export function upstreamProblem(
   outcome: 'not-sent' | 'unknown' | undefined,
 ): Answer {
   passage.record.error = error.message;
+  if (error instanceof LeaseOverError) return leaseOver(passage, outcome);
   // W9: what never reached the upstream is a failure to reach it, however long that took.
   const name = error.timedOut && error.sent ? 'upstream-timeout' : 'upstream-failed';
   const consequence = {
@@ -141,6 +142,23 @@ export function upstreamProblem(
     error: error.type,
     ...(outcome !== undefined && { outcome }),
   });
+}
+
+/** S2: the gate itself gave the write up, because its lease would not have outlived it. */
+function leaseOver(passage: Passage, outcome: 'not-sent' | 'unknown' | undefined): Answer {
+  const detail = 'The lease of the resource could not be kept for as long as the write would have taken.';
+  if (outcome !== 'unknown') {
+    const next = 'Retry with backoff; nothing was changed.';
+    return refuse(passage, 'store-unavailable', {
+      detail,
+      next,
+      retryAfter: 1,
+      outcome: 'not-sent',
+      decidedBy: 'store',
+    });
+  }
+  const next = 'Fetch the resource to see whether the write took effect before you send it again.';
+  return refuse(passage, 'lease-lost', { detail, next, outcome, decidedBy: 'store' });
 }
 
 /** In words that tell the client nothing about the network behind the gate. */

@@ -41,6 +41,8 @@ export interface Call extends ResponseBody {
   readonly failure: Error | undefined;
   /** Gives the request up where nothing of it has been sent: it still waits for a connection. */
   abortUnsent(): void;
+  /** @param why the error that the call ends with, given whether any byte of it may have been sent */
+  abort(why?: (sent: boolean) => UpstreamError): void;
 }
 
 export interface CallOptions {
@@ -58,6 +60,10 @@ export interface CallOptions {
 
 /** What is kept of a body before somebody consumes it; then the upstream is paused. */
 const HIGH_WATER_MARK = 64 * 1024;
+
+function givenUp(sent: boolean): UpstreamError {
+  return new UpstreamError('connection_terminated', 'the gate gave the request up', sent);
+}
 
 /** What undici takes for the chunked coding, which it undoes: behind a tab it leaves the chunks in the body. */
 const chunked = /^chunked *$/i;
@@ -133,8 +139,8 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     this.#resumeDispatch?.();
   }
 
-  abort(): void {
-    this.#fail(new UpstreamError('connection_terminated', 'the gate gave the request up', this.#connected));
+  abort(why: (sent: boolean) => UpstreamError = givenUp): void {
+    this.#fail(why(this.#connected));
   }
 
   abortUnsent(): void {

@@ -39,8 +39,11 @@ export class UpstreamError extends Error {
 
 /** A write whose lease is over, or nearly, is not sent, or not any further (S2). */
 export function uncovered(sent: boolean): UpstreamError {
-  return new UpstreamError('connection_terminated', 'the lease was over before the request was sent', sent);
+  return new LeaseOverError('connection_terminated', 'the lease was over before the request was', sent);
 }
+
+/** Not the upstream's fault. */
+export class LeaseOverError extends UpstreamError {}
 
 /** The client's request body did not come to its end: it went away, or it was slower than it may be (W3, W11). */
 export class RequestBodyError extends Error {

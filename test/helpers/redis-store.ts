@@ -62,7 +62,7 @@ export async function forget(servers: readonly Redis[], namespace: string): Prom
 
 async function inAll(servers: readonly Redis[], namespace: string, which: string, action: string): Promise<void> {
   for (const server of servers) {
-    for (const key of (await server.command('KEYS', `ifmatch:{${namespace}.*}${which}`)) as string[]) {
+    for (const key of (await server.command('KEYS', `ifmatch:1:{${namespace}.*}${which}`)) as string[]) {
       await server.command('EVAL', `local key = KEYS[1] ${action}`, 1, key);
     }
   }

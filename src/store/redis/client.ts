@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as elapsed } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import { loadScripts, type Step } from './steps.js';
 
@@ -19,10 +20,10 @@ export type Topology = 'single' | 'sentinel' | 'cluster';
 export interface Client {
   /** Resolves when there is a connection, or when it has taken too long for now. */
   connected(): Promise<void>;
-  /** Carries out a script. Rejects at once where there is no connection, and after the timeout. */
+  /** Carries out a script. Rejects at once where there is no connection, and never resends it. */
   run(step: Step, keys: readonly string[], args: readonly string[]): Promise<string[]>;
   /**
-   * Rejects where the server may throw away what is recorded (S2).
+   * Rejects where a server that answers may throw away what is recorded (S2).
    *
    * @throws {StorePolicyError} where its `maxmemory-policy` evicts
    */
@@ -80,13 +81,14 @@ class RedisClient implements Client {
   async check(): Promise<void> {
     const connection = this.#connection;
     const servers = 'nodes' in connection ? connection.nodes('master') : [connection];
-    for (const server of servers) {
-      const policy = /^maxmemory_policy:(\S+)/m.exec(await server.info('memory'))?.[1];
-      if (policy !== undefined && policy !== 'noeviction') {
-        throw new StorePolicyError(
-          `store: the server's maxmemory-policy is ${policy}, which evicts leases; set it to noeviction`,
-        );
-      }
+    // One of a cluster's masters that does not answer says nothing about the others.
+    const answers = servers.map((server) => withinTime(server.info('memory'), this.#timeout).catch(() => ''));
+    for (const answer of await Promise.all(answers)) {
+      const policy = /^maxmemory_policy:(\S+)/m.exec(answer)?.[1];
+      if (policy === undefined || policy === 'noeviction') continue;
+      throw new StorePolicyError(
+        `store: the server's maxmemory-policy is ${policy}, which evicts leases; set it to noeviction`,
+      );
     }
   }
 
@@ -108,7 +110,7 @@ class RedisClient implements Client {
 /**
  * Makes the connections; they are not there yet when it returns. ioredis is loaded here and nowhere else.
  *
- * @param timeout longest time for a command and for connecting, in milliseconds
+ * @param timeout longest time for connecting, in milliseconds
  */
 export async function createClient(address: StoreAddress, topology: Topology, timeout: number): Promise<Client> {
   const { Cluster, Redis } = await import('ioredis');
@@ -123,6 +125,7 @@ export async function createClient(address: StoreAddress, topology: Topology, ti
       ...single,
       ...sentinelTLS,
       sentinels: [...hosts],
+      sentinelCommandTimeout: timeout,
       name: master,
       sentinelRetryStrategy: pauseBefore,
     });
@@ -137,7 +140,6 @@ function commonOptions({ username, password, tls }: StoreAddress, timeout: numbe
     ...(password !== undefined && { password }),
     ...(tls && { tls: {} }),
     connectTimeout: timeout,
-    commandTimeout: timeout,
     // A connection that brings nothing while something is waited for is given up.
     socketTimeout: 2 * timeout,
     enableOfflineQueue: false,
@@ -163,6 +165,17 @@ function clusterOptions(options: ReturnType<typeof commonOptions>, timeout: numb
     retryDelayOnClusterDown: 0,
     maxRedirections: 3,
   };
+}
+
+async function withinTime<T>(work: Promise<T>, ms: number): Promise<T> {
+  const end = new AbortController();
+  const late = elapsed(ms, undefined, { signal: end.signal, ref: false }).then(() => {
+    throw new Error(`no answer within ${ms} ms`);
+  });
+  return Promise.race([work, late]).finally(() => {
+    late.catch(() => undefined);
+    end.abort();
+  });
 }
 
 function pauseBefore(attempt: number): number {

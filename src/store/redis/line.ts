@@ -68,9 +68,9 @@ export class Line {
     try {
       return await this.#askAgain(wish, request, deadline, (ms) => place.wait(ms, request.signal));
     } catch (error) {
-      outOfReach(error);
       // Whether it was given nobody knows; nothing has been sent under it.
       protocol.abandon(wish.parts, wish.owner, false);
+      outOfReach(error);
       return { kind: 'unavailable', reason: 'unreachable', retryAfter: tryAgainAfter };
     } finally {
       place.leave();

@@ -1,7 +1,7 @@
 import type { Clock } from '../../http/clock.js';
 import type { StoreEvents } from '../store.js';
-import type { Client } from './client.js';
-import type { ServerTime } from './server-time.js';
+import { type Client, StorePolicyError } from './client.js';
+import { ServerTime } from './server-time.js';
 import type { Step } from './steps.js';
 
 /** The store could not carry out a step, or nobody knows whether it did (S4). */
@@ -21,6 +21,8 @@ export interface Bucket {
 /** How a bucket can be reached now. */
 interface State {
   isDown: boolean;
+  /** The clock of the server that it lies on. */
+  readonly time: ServerTime;
   /** Grows whenever something may have been missed (S4), and what of it the store knows. */
   missed: number;
   told: number;
@@ -33,7 +35,6 @@ export interface LinkOptions {
   readonly clock: Clock;
   /** Clock of the pauses between two tries. */
   readonly upkeep: Clock;
-  readonly time: ServerTime;
   /** The server's own time is used where there is none. */
   readonly serverClock: (() => number) | undefined;
   /** Longest time that a step may take, in milliseconds. */
@@ -61,6 +62,7 @@ export class Link {
   readonly #states = new Map<Bucket, State>();
   readonly #pauses = new Set<() => void>();
   #isClosed = false;
+  #hasWarned = false;
   #down = 0;
 
   constructor(options: LinkOptions) {
@@ -90,6 +92,11 @@ export class Link {
     }
   }
 
+  /** How the clock of the server that the bucket lies on stands. */
+  timeOf(bucket: Bucket): ServerTime {
+    return this.#state(bucket).time;
+  }
+
   /** Something has happened that the store should know and does not: older knowledge in the bucket is void (S4). */
   missed(bucket: Bucket): void {
     const state = this.#state(bucket);
@@ -115,7 +122,7 @@ export class Link {
   #state(bucket: Bucket): State {
     const known = this.#states.get(bucket);
     if (known !== undefined) return known;
-    const state: State = { isDown: false, missed: 0, told: 0, owed: new Set() };
+    const state: State = { isDown: false, time: new ServerTime(), missed: 0, told: 0, owed: new Set() };
     this.#states.set(bucket, state);
     return state;
   }
@@ -127,8 +134,8 @@ export class Link {
     keys: readonly string[],
     args: readonly string[],
   ): Promise<string[]> {
-    const { client, clock, time, serverClock, timeout, leaseTime, keptFor, channel } = this.#options;
-    const { missed } = state;
+    const { client, clock, serverClock, timeout, leaseTime, keptFor, channel } = this.#options;
+    const { missed, time } = state;
     const sentAt = clock.now();
     const now = serverClock?.();
     const latest = time.isKnown ? String(time.latest(sentAt) + timeout) : '';
@@ -140,13 +147,33 @@ export class Link {
       String(keptFor),
       channel,
     ];
-    const answer = await client.run(step, [bucket.key, ...keys], [...common, ...args]);
+    const answer = await this.#inTime(client.run(step, [bucket.key, ...keys], [...common, ...args]));
     const [what, told] = answer;
     if (now === undefined) time.learn(Number(told), sentAt, clock.now());
     else time.learn(now, sentAt, sentAt);
     if (what === 'late') throw new Error('the step came too late');
     state.told = Math.max(state.told, missed);
     return answer;
+  }
+
+  /**
+   * What takes no longer than a step may. A process that was held up itself finds the answers that have come meanwhile only
+   * after its timers: it looks for them before it blames the server.
+   */
+  #inTime<T>(work: Promise<T>): Promise<T> {
+    const { upkeep, timeout } = this.#options;
+    return new Promise<T>((resolve, reject) => {
+      const late = (): void => reject(new Error(`the store did not answer within ${timeout} ms`));
+      const cancel = upkeep.after(timeout, () => setImmediate(() => setImmediate(late)));
+      work.then(resolve, reject).finally(cancel);
+    });
+  }
+
+  /** Found out only now, because it could not be reached before: an operator has to know why it stays out of use. */
+  #warnOnce(error: unknown): void {
+    if (!(error instanceof StorePolicyError) || this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#options.events.down(error);
   }
 
   #takeDown(bucket: Bucket, state: State, error: Error): void {
@@ -171,14 +198,18 @@ export class Link {
 
   async #tryAgain(bucket: Bucket, state: State, pause: number): Promise<void> {
     try {
-      await this.#options.client.check();
-      await this.#send('hello', bucket, state, [], []);
+      await this.#inTime(this.#options.client.check());
+      // What is missed while it is greeted, it is told too.
+      do await this.#send('hello', bucket, state, [], []);
+      while (state.missed > state.told);
     } catch (error) {
       if (this.#isClosed) return;
       this.#options.events.failed(error as Error);
+      this.#warnOnce(error);
       this.#comeBack(bucket, state, pause);
       return;
     }
+    if (this.#isClosed) return;
     state.isDown = false;
     this.#down -= 1;
     if (this.#down === 0) this.#options.events.up();

@@ -70,20 +70,21 @@ export class Protocol {
     return { kind: 'acquired', told };
   }
 
-  /** @returns false where it is lost */
-  async renew({ parts, owner }: Held): Promise<boolean> {
+  /** @returns false where it is lost; one that the store has forgotten, and gives to nobody else, is neither */
+  async renew({ parts, owner }: Held): Promise<boolean | 'forgotten'> {
     const answers = await Promise.all(
       parts.map((part) => this.#link.run('renew', part.bucket, namesOf(part), [owner])),
     );
-    return answers.every(([what]) => what === 'renewed');
+    if (answers.some(([what]) => what === 'lost')) return false;
+    return answers.every(([what]) => what === 'renewed') || 'forgotten';
   }
 
   /**
    * Ends what is held, and records what became of it.
    *
-   * @returns the epoch of the first key; undefined where it had been lost
+   * @returns the epoch of the first key; undefined where it had been lost, but not where the store has forgotten it
    */
-  async settle(held: Held, outcome: Outcome): Promise<number | undefined> {
+  async settle(held: Held, outcome: Outcome): Promise<number | 'forgotten' | undefined> {
     const { owner, parts, resource: first } = held;
     const doubts =
       outcome.kind === 'changed' ? partsOf((outcome.doubts ?? []).map((key) => this.#resources.of(key))) : [];
@@ -96,7 +97,9 @@ export class Protocol {
     const doubted = elsewhere.map(({ bucket, resources }) => this.doubt({ bucket, resources }));
     const epochs = await Promise.all([...settled, ...doubted]);
     const index = parts.findIndex((part) => part.resources.includes(first));
-    return epochs.slice(0, parts.length).includes(undefined) ? undefined : epochs[index];
+    const own = epochs.slice(0, parts.length);
+    if (own.includes(undefined)) return undefined;
+    return own.includes('forgotten') ? 'forgotten' : own[index];
   }
 
   /** One part of it. What was lost while the write may have taken effect was known in the meantime: it is doubted. */
@@ -106,14 +109,14 @@ export class Protocol {
     outcome: Outcome | { readonly kind: 'rested' },
     besides: readonly Resource[] = [],
     details: readonly string[] = noDetails,
-  ): Promise<number | undefined> {
+  ): Promise<number | 'forgotten' | undefined> {
     const rest = outcome.kind === 'unknown' ? outcome.rest : 0;
     const names = [...new Set([...part.resources, ...besides].map(nameOf))];
     const args = [owner, String(part.resources.length), outcome.kind, String(rest), ...details];
     const [what, , epoch] = await this.#link.run('settle', part.bucket, names, args);
     if (what === 'settled') return Number(epoch);
     if (mayHaveChanged(outcome)) await this.doubt({ ...part, resources: [...part.resources, ...besides] });
-    return undefined;
+    return what === 'forgotten' ? what : undefined;
   }
 
   /** Whatever is known of these resources is so no more, and what was seen of them may be written over (W10, V7). */
@@ -138,7 +141,11 @@ export class Protocol {
   }
 
   async observe({ bucket, name }: Resource, epoch: number, observation: Observation): Promise<boolean> {
-    const args = [String(epoch), this.#records.nameOf(observation), this.#records.encode(observation)];
+    const args = [
+      String(epoch),
+      this.#records.nameOf(observation),
+      this.#records.encode(observation, this.#link.timeOf(bucket)),
+    ];
     const [what] = await this.#link.run('observe', bucket, [name], args);
     return what === 'recorded';
   }
@@ -161,7 +168,7 @@ export class Protocol {
     const given = outcome.kind === 'changed' ? outcome.given : undefined;
     return [
       observation === undefined ? '' : this.#records.nameOf(observation),
-      observation === undefined ? '' : this.#records.encode(observation),
+      observation === undefined ? '' : this.#records.encode(observation, this.#link.timeOf(held.resource.bucket)),
       observation === undefined ? '0' : String(epochOf(held, observation.sentAt)),
       before === undefined ? '' : JSON.stringify(before),
       given === undefined ? '' : JSON.stringify(given),
@@ -173,7 +180,7 @@ const noDetails: readonly string[] = ['', '', '0', '', ''];
 
 /** Whether somebody has to be told that the resource may be another one now. */
 export function mayHaveChanged({ kind }: { readonly kind: string }): boolean {
-  return kind === 'changed' || kind === 'unknown' || kind === 'doubt';
+  return kind === 'changed' || kind === 'unknown' || kind === 'doubt' || kind === 'rested';
 }
 
 /** Resources by bucket, in an order that is the same for all gates, so that no two can deadlock (I7). */

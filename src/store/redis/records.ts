@@ -12,12 +12,10 @@ export interface Known {
 
 /** Observations as the shared store keeps them: `SENT EXISTS JSON` under `VIEW DIGEST` (scripts/resource.lua). */
 export class Records {
-  readonly #time: ServerTime;
   readonly #process: string;
 
   /** `process`: what names this process; of its own observations it knows the exact time. */
-  constructor(time: ServerTime, process: string) {
-    this.#time = time;
+  constructor(process: string) {
     this.#process = process;
   }
 
@@ -26,15 +24,19 @@ export class Records {
     return `${view} ${selecting.digest}`;
   }
 
-  encode(observation: Observation): string {
+  /** @param time of the server that keeps it */
+  encode(observation: Observation, time: ServerTime): string {
     const { sentAt, ...facts } = observation;
     const json = JSON.stringify({ ...facts, by: this.#process, at: sentAt });
-    return `${this.#time.earliest(sentAt)} ${observation.exists ? 1 : 0} ${json}`;
+    return `${time.earliest(sentAt)} ${observation.exists ? 1 : 0} ${json}`;
   }
 
-  decode(value: string): Observation {
+  /** @returns undefined where it cannot be read: that is no knowledge */
+  decode(value: string, time: ServerTime): Observation | undefined {
     const [sent = '', exists = ''] = value.split(' ', 2);
-    const { by, at, ...facts } = JSON.parse(value.slice(sent.length + exists.length + 2));
+    const parsed = parse(value.slice(sent.length + exists.length + 2));
+    if (parsed === undefined) return undefined;
+    const { by, at, ...facts } = parsed;
     return {
       view: facts.view,
       selecting: facts.selecting,
@@ -44,10 +46,23 @@ export class Records {
       hash: facts.hash,
       etag: facts.etag,
       lastModified: facts.lastModified,
-      sentAt: by === this.#process ? at : this.#time.own(Number(sent)),
+      sentAt: by === this.#process ? at : time.own(Number(sent)),
       uncached: facts.uncached,
       fingerprint: facts.fingerprint,
     };
+  }
+}
+
+interface Stored extends Omit<Observation, 'sentAt'> {
+  readonly by: string;
+  readonly at: number;
+}
+
+function parse(json: string): Stored | undefined {
+  try {
+    return JSON.parse(json) as Stored;
+  } catch {
+    return undefined;
   }
 }
 

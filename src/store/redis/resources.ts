@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Topology } from './client.js';
 import type { Bucket } from './link.js';
 import { decodeSeenTags, type Known, type Records } from './records.js';
+import type { ServerTime } from './server-time.js';
 
 /** 22 characters of base64url are 132 bits. */
 const idLength = 22;
@@ -30,9 +31,17 @@ export class Resources {
   readonly #secret: string;
   readonly #buckets: readonly Bucket[];
   readonly #records: Records;
+  readonly #timeOf: (bucket: Bucket) => ServerTime;
 
   /** `max`: how many are kept (`limits.resources`); `secret` keys their names, in which no URL can be read. */
-  constructor(max: number, secret: string, buckets: readonly Bucket[], records: Records) {
+  constructor(
+    max: number,
+    secret: string,
+    buckets: readonly Bucket[],
+    records: Records,
+    timeOf: (bucket: Bucket) => ServerTime,
+  ) {
+    this.#timeOf = timeOf;
     this.#known = new LRUCache({ max });
     this.#secret = secret;
     this.#buckets = buckets;
@@ -63,16 +72,20 @@ export class Resources {
    */
   told(resource: Resource, asked: Known | undefined, answer: readonly string[]): Told {
     const [epoch = '', isHeld, revision = '', ...rest] = answer;
-    const known = asked?.revision === revision ? asked : this.#read(revision, rest);
+    const known = asked?.revision === revision ? asked : this.#read(this.#timeOf(resource.bucket), revision, rest);
     // Answers overtake each other; revisions only grow.
     if (Number(revision) >= Number(resource.copy?.revision ?? 0)) resource.copy = known;
     return { ...known, epoch: Number(epoch), isHeld: isHeld === '1' };
   }
 
-  #read(revision: string, [seen = '', ...views]: readonly string[]): Known {
-    return { revision, views: views.map((value) => this.#records.decode(value)), seenTags: decodeSeenTags(seen) };
+  #read(time: ServerTime, revision: string, [seen = '', ...views]: readonly string[]): Known {
+    const observations = views.flatMap((value) => this.#records.decode(value, time) ?? []);
+    return { revision, views: observations, seenTags: decodeSeenTags(seen) };
   }
 }
+
+/** Grows when what is kept is kept in another form: gates of two versions share nothing then. */
+export const format = 1;
 
 /** With a cluster: parts of the keys, spread over its masters. */
 const clusterBuckets = 256;
@@ -81,7 +94,7 @@ const clusterBuckets = 256;
 export function bucketsOf(namespace: string, topology: Topology): Bucket[] {
   const count = topology === 'cluster' ? clusterBuckets : 1;
   return Array.from({ length: count }, (_, index) => {
-    const prefix = `ifmatch:{${namespace}.${index.toString(16)}}:`;
+    const prefix = `ifmatch:${format}:{${namespace}.${index.toString(16)}}:`;
     return { prefix, key: `${prefix}store` };
   });
 }

@@ -16,13 +16,12 @@ import type {
   Token,
 } from '../store.js';
 import { type Client, createClient, type StoreAddress, StorePolicyError, type Topology } from './client.js';
-import { type Held, Holdings } from './holdings.js';
+import { type Held, Holdings, type Part } from './holdings.js';
 import { type Given, Line, type Wish } from './line.js';
 import { type Bucket, Link, outOfReach } from './link.js';
 import { mayHaveChanged, Protocol } from './protocol.js';
 import { Records } from './records.js';
-import { bucketsOf, Resources } from './resources.js';
-import { ServerTime } from './server-time.js';
+import { bucketsOf, format, Resources } from './resources.js';
 
 export interface RedisStoreOptions extends StoreOptions {
   readonly address: StoreAddress;
@@ -72,21 +71,22 @@ class RedisStore implements Store {
   /** With a number it names a lease or a place in line: nobody else can settle it. */
   readonly #process = randomBytes(16).toString('base64url');
   #names = 0;
+  #isClosed = false;
 
   constructor(options: RedisStoreOptions, client: Client) {
     const { clock, upkeep = clock, namespace, leaseTime, keptFor, serverClock, events } = options;
     this.#options = options;
     this.#clock = clock;
     this.#client = client;
-    const channel = `ifmatch:${namespace}:turns`;
+    const channel = `ifmatch:${format}:${namespace}:turns`;
     this.#buckets = bucketsOf(namespace, options.topology);
-    const time = new ServerTime();
     const { timeout = usualTimeout } = options;
-    const toServer = { client, clock, upkeep, time, serverClock, timeout, leaseTime, keptFor, channel, events };
-    this.#link = new Link(toServer);
-    const records = new Records(time, this.#process);
-    this.#resources = new Resources(options.resources, options.secret, this.#buckets, records);
-    this.#protocol = new Protocol(this.#link, records, this.#resources);
+    const link = new Link({ client, clock, upkeep, serverClock, timeout, leaseTime, keptFor, channel, events });
+    this.#link = link;
+    const records = new Records(this.#process);
+    const timeOf = (bucket: Bucket) => link.timeOf(bucket);
+    this.#resources = new Resources(options.resources, options.secret, this.#buckets, records, timeOf);
+    this.#protocol = new Protocol(link, records, this.#resources);
     this.#holdings = new Holdings(upkeep, leaseTime, (held) => void this.#renew(held));
     this.#queue = new LeaseQueue(options);
     this.#line = new Line({
@@ -127,9 +127,12 @@ class RedisStore implements Store {
     const lease = await new Promise<Lease | NotAcquired>((resolve) => this.#queue.request(request, resolve));
     if (!('keys' in lease)) return lease;
     const wish = { lease, owner: this.#name(), first, ...this.#protocol.locate(lease.keys, first) };
-    const answer = await this.#line.ask(wish, request, deadline);
-    const result = this.#concluded(wish, answer);
-    if (result.kind !== 'acquired') this.#queue.release(lease);
+    let result: Acquired | NotAcquired | undefined;
+    try {
+      result = this.#concluded(wish, await this.#line.ask(wish, request, deadline));
+    } finally {
+      if (result?.kind !== 'acquired') this.#free(wish);
+    }
     return result;
   }
 
@@ -140,17 +143,20 @@ class RedisStore implements Store {
 
   remaining(token: Token): number {
     const held = this.#holdings.get(token);
-    return held === undefined ? 0 : held.validUntil - this.#clock.now();
+    if (held === undefined) return 0;
+    // Who goes on without the store (S4) goes on when it is lost in the middle, too.
+    const goesOn = this.#options.down === 'forward' && !this.#link.isUp;
+    return goesOn ? Number.POSITIVE_INFINITY : held.validUntil - this.#clock.now();
   }
 
   async settle(token: Token, outcome: Outcome): Promise<boolean> {
     const isCovered = this.remaining(token) > 0;
     const held = this.#holdings.take(token);
     if (held === undefined) return false;
-    await this.#record(held, outcome);
-    if (outcome.kind === 'unknown') this.#rest(held, outcome.rest);
-    else this.#free(held);
-    return isCovered;
+    const isRecorded = await this.#record(held, outcome);
+    if (outcome.kind === 'unknown' && !this.#isClosed) this.#rest(held, outcome.rest);
+    else this.#end(held);
+    return isCovered && isRecorded;
   }
 
   async observe(key: string, epoch: number, observation: Observation): Promise<boolean> {
@@ -176,13 +182,13 @@ class RedisStore implements Store {
     const sentAt = this.#clock.now();
     const marked = await Promise.all(parts.map((part) => this.#protocol.mark(part, resource, owner))).catch(outOfReach);
     const isRecorded = marked !== undefined;
-    if (!isRecorded) this.#protocol.abandon(parts, owner, true);
     this.#moved(token.keys);
     const since = this.#clock.now();
     const told = marked?.find((one) => one !== undefined);
     if (told !== undefined) this.#holdings.learnEpoch(first, told.epoch, since);
     const held = { token, first, resource, parts, owner, kind: 'mark' as const, lease: undefined, since, epochs: [] };
-    this.#holdings.add({ ...held, isShared: isRecorded, validUntil: this.#validFrom(sentAt) });
+    const validUntil = this.#validFrom(sentAt);
+    this.#hold({ ...held, isShared: isRecorded, isOver: false, validUntil });
     const mayForward = isRecorded || this.#options.down === 'forward';
     return { token, seenTags: told?.seenTags ?? [], isRecorded, mayForward };
   }
@@ -203,6 +209,7 @@ class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#queue.close();
     this.#line.close();
     for (const cancel of this.#quarantines) cancel();
@@ -213,6 +220,7 @@ class RedisStore implements Store {
   }
 
   #concluded(wish: Wish, answer: Given | NotAcquired): Acquired | NotAcquired {
+    if (this.#isClosed) return { kind: 'aborted' };
     if (answer.kind === 'unavailable' && this.#options.down === 'forward') return this.#ownLease(wish);
     if (answer.kind !== 'given') return answer;
     const token: Token = { keys: wish.lease.keys };
@@ -220,7 +228,7 @@ class RedisStore implements Store {
     const { epoch, views, seenTags } = answer.told;
     const epochs = [{ epoch, at: since }];
     const validUntil = this.#validFrom(answer.sentAt);
-    this.#holdings.add({ ...wish, token, kind: wish.lease.kind, since, isShared: true, validUntil, epochs });
+    this.#hold({ ...wish, token, kind: wish.lease.kind, since, isShared: true, isOver: false, validUntil, epochs });
     return { kind: 'acquired', token, isShared: true, since, epoch, knowledge: views, seenTags };
   }
 
@@ -228,32 +236,55 @@ class RedisStore implements Store {
   #ownLease(wish: Wish): Acquired {
     const token: Token = { keys: wish.lease.keys };
     const since = this.#clock.now();
-    const held = { ...wish, token, kind: wish.lease.kind, since, isShared: false, epochs: [] };
-    this.#holdings.add({ ...held, validUntil: Number.POSITIVE_INFINITY });
+    const held = { ...wish, token, kind: wish.lease.kind, since, isShared: false, isOver: false, epochs: [] };
+    this.#hold({ ...held, validUntil: Number.POSITIVE_INFINITY });
     return { kind: 'acquired', token, isShared: false, since, epoch: noEpoch, knowledge: [], seenTags: [] };
+  }
+
+  /** What the store does not know of, it is told as soon as it can be reached: as of a mark, that others see. */
+  #hold(held: Held): void {
+    this.#holdings.add(held);
+    if (held.isShared) return;
+    const marked = new Set<Part>();
+    for (const part of held.parts) {
+      this.#link.owe(part.bucket, async () => {
+        if (held.isOver) return void (await this.#protocol.settlePart(part, held.owner, { kind: 'changed' }));
+        await this.#protocol.mark(part, held.resource, held.owner);
+        marked.add(part);
+        held.isShared = marked.size === held.parts.length;
+      });
+    }
   }
 
   async #renew(held: Held): Promise<boolean> {
     const sentAt = this.#clock.now();
     const isHeld = await this.#protocol.renew(held).catch(outOfReach);
-    if (isHeld) held.validUntil = this.#validFrom(sentAt);
+    if (isHeld === true) held.validUntil = Math.max(held.validUntil, this.#validFrom(sentAt));
+    if (isHeld === false) held.validUntil = Number.NEGATIVE_INFINITY;
     return isHeld === true;
   }
 
-  async #record(held: Held, outcome: Outcome): Promise<void> {
-    if (!held.isShared) {
-      if (mayHaveChanged(outcome)) for (const { bucket } of held.parts) this.#link.missed(bucket);
-      return;
-    }
+  /** @returns false where the store says that it was lost */
+  async #record(held: Held, outcome: Outcome): Promise<boolean> {
     if (mayHaveChanged(outcome)) this.#moved([...held.token.keys, ...doubtsOf(outcome)]);
+    if (!held.isShared) {
+      if (mayHaveChanged(outcome)) this.#missed(held);
+      return true;
+    }
     try {
       const epoch = await this.#protocol.settle(held, outcome);
-      if (epoch !== undefined) this.#holdings.learnEpoch(held.first, epoch, this.#clock.now());
+      if (typeof epoch === 'number') this.#holdings.learnEpoch(held.first, epoch, this.#clock.now());
+      return epoch !== undefined;
     } catch (error) {
       outOfReach(error);
       // It ends by itself, in doubt; sooner where the store comes back before.
       if (outcome.kind !== 'unknown') this.#protocol.abandon(held.parts, held.owner, mayHaveChanged(outcome));
+      return true;
     }
+  }
+
+  #missed({ parts }: Held): void {
+    for (const { bucket } of parts) this.#link.missed(bucket);
   }
 
   /** The write may take effect until the rest is over (W11): it is held so long, then left in doubt. */
@@ -267,17 +298,24 @@ class RedisStore implements Store {
 
   async #endRest(held: Held): Promise<void> {
     this.#moved(held.token.keys);
+    if (!held.isShared) this.#missed(held);
     try {
       for (const part of held.isShared ? held.parts : []) {
         await this.#protocol.settlePart(part, held.owner, { kind: 'rested' });
       }
     } catch (error) {
       outOfReach(error);
+      this.#protocol.abandon(held.parts, held.owner, true);
     }
+    this.#end(held);
+  }
+
+  #end(held: Held): void {
+    held.isOver = true;
     this.#free(held);
   }
 
-  #free({ lease }: Held): void {
+  #free({ lease }: Pick<Held, 'lease'>): void {
     if (lease === undefined) return;
     this.#queue.release(lease);
     for (const key of lease.keys) if (!this.#queue.isHeld(key)) this.#movedAt.delete(key);

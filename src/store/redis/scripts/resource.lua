@@ -1,11 +1,12 @@
--- One resource: a hash whose fields are
+-- One resource: a hash and, while there are any, two sorted sets beside it in the same slot, by the time at which they end:
+-- `KEY:l` has the leases (members x or s for exclusive and shared, and the token), `KEY:m` the marks (tokens). What is held
+-- is never read whole: there may be thousands of marks. The sets outlive the hash, so that nothing is known of which it is
+-- forgotten that it is in doubt. Fields of the hash:
 --   epoch            missing: unknown, or forgotten
 --   revision         another one whenever views or tags are others: who has a copy need not read them again
 --   seen             what is held against tags (V7), as JSON
 --   v VIEW DIGEST    an observation: `SENT EXISTS JSON`, SENT in this server's milliseconds
---   l TOKEN          a lease or a mark: `KIND UNTIL`, KIND x (exclusive), s (shared) or m (mark)
 --   w TICKET         one who waits for a lease: `KIND PLACE UNTIL`
--- All of it is one key, so that what is in doubt and what is known can only be forgotten together.
 local views_per_resource = 16
 
 local function seen_of(resource)
@@ -51,7 +52,7 @@ local function write_over(resource, before)
 end
 
 local function parsed(key)
-  local resource = { key = key, views = {}, leases = {}, waiters = {}, revision = '0' }
+  local resource = { key = key, leases = key .. ':l', marks = key .. ':m', views = {}, waiters = {}, revision = '0' }
   local flat = redis.call('HGETALL', key)
   for index = 1, #flat, 2 do
     local field, value = flat[index], flat[index + 1]
@@ -60,9 +61,6 @@ local function parsed(key)
       local sent, exists, json = string.match(value, '^(%S+) (%d) (.*)$')
       resource.views[#resource.views + 1] =
         { name = name, sent = tonumber(sent), exists = exists, json = json, value = value }
-    elseif kind == 'l ' then
-      local held, ends = string.match(value, '^(%a) (%S+)$')
-      resource.leases[#resource.leases + 1] = { token = name, kind = held, ends = tonumber(ends) }
     elseif kind == 'w ' then
       local wanted, place, ends = string.match(value, '^(%a) (%S+) (%S+)$')
       resource.waiters[#resource.waiters + 1] =
@@ -78,20 +76,24 @@ local function parsed(key)
   return resource
 end
 
+-- Ends what is over in one of the sets. Nothing is written where nothing is: after its first write a script goes on where
+-- there is no memory left, and one that asks for a lease must not.
+local function ends_expired(set)
+  local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
+  if first[2] == nil or tonumber(first[2]) > now then
+    return false
+  end
+  redis.call('ZREMRANGEBYSCORE', set, '-inf', text(now))
+  return true
+end
+
 -- A resource as it is now: what is over has ended. A lease or mark that ended without being settled is doubt (S2), and
 -- so is everything that was known before an outage (S4).
 local function load(key)
   local resource = parsed(key)
   local is_void = resource.epoch ~= nil and resource.epoch < void
-  local has_expired = false
-  for index = #resource.leases, 1, -1 do
-    local lease = resource.leases[index]
-    if lease.ends <= now then
-      redis.call('HDEL', key, 'l ' .. lease.token)
-      table.remove(resource.leases, index)
-      has_expired = true
-    end
-  end
+  local has_expired = ends_expired(resource.leases)
+  has_expired = ends_expired(resource.marks) or has_expired
   for index = #resource.waiters, 1, -1 do
     local waiter = resource.waiters[index]
     if waiter.ends <= now then
@@ -106,54 +108,53 @@ local function load(key)
   return resource
 end
 
-local function lease_of(resource, token)
-  for index, lease in ipairs(resource.leases) do
-    if lease.token == token then
-      return lease, index
+-- How something is held, and until when: x, s or m (mark).
+local function held_as(resource, token)
+  for _, kind in ipairs({ 'x', 's' }) do
+    local ends = redis.call('ZSCORE', resource.leases, kind .. token)
+    if ends then
+      return kind, tonumber(ends)
     end
+  end
+  local ends = redis.call('ZSCORE', resource.marks, token)
+  if ends then
+    return 'm', tonumber(ends)
   end
   return nil
 end
 
 local function hold(resource, token, kind, ends)
-  local lease, index = lease_of(resource, token)
-  resource.leases[index or #resource.leases + 1] = { token = token, kind = kind, ends = ends }
-  redis.call('HSET', resource.key, 'l ' .. token, kind .. ' ' .. text(ends))
+  if kind == 'm' then
+    redis.call('ZADD', resource.marks, text(ends), token)
+  else
+    redis.call('ZADD', resource.leases, text(ends), kind .. token)
+  end
   resource.is_used = true
-  return lease
 end
 
 local function free(resource, token)
-  local _, index = lease_of(resource, token)
-  if index then
-    table.remove(resource.leases, index)
-    redis.call('HDEL', resource.key, 'l ' .. token)
-  end
+  redis.call('ZREM', resource.leases, 'x' .. token, 's' .. token)
+  redis.call('ZREM', resource.marks, token)
+end
+
+local function has_leases(resource)
+  return redis.call('EXISTS', resource.leases) == 1
 end
 
 local function has_marks(resource)
-  for _, lease in ipairs(resource.leases) do
-    if lease.kind == 'm' then
-      return true
-    end
-  end
-  return false
+  return redis.call('EXISTS', resource.marks) == 1
 end
 
 -- Whether what is read now may be changed by a write that is on its way (R3): one that is known, or one that the server
 -- has forgotten.
 local function is_doubtful(resource)
-  return #resource.leases > 0 or now < rest
+  return now < rest or has_leases(resource) or has_marks(resource)
 end
 
 -- Whether a lease of this kind excludes, or is excluded by, one of those that are held; marks exclude nothing (W16).
 local function is_taken(resource, kind)
-  for _, lease in ipairs(resource.leases) do
-    if lease.kind == 'x' or (lease.kind == 's' and kind == 'x') then
-      return true
-    end
-  end
-  return false
+  local any = redis.call('ZRANGE', resource.leases, 0, 0)[1]
+  return any ~= nil and (kind == 'x' or string.sub(any, 1, 1) == 'x')
 end
 
 -- W3, first come first served among the gates: each has the first of its own line here. Who has no place in the line
@@ -259,11 +260,10 @@ local function save(resource)
     end
   end
   if resource.has_changed or resource.is_used then
-    local longest = kept_for
-    for _, lease in ipairs(resource.leases) do
-      longest = math.max(longest, lease.ends - now + 1000)
+    redis.call('PEXPIRE', resource.key, math.ceil(kept_for))
+    for _, held in ipairs({ resource.leases, resource.marks }) do
+      redis.call('PEXPIRE', held, math.ceil(kept_for + longest))
     end
-    redis.call('PEXPIRE', resource.key, math.ceil(longest))
   end
 end
 

@@ -9,19 +9,19 @@ for index = 2, #KEYS do
   resources[#resources + 1] = load(KEYS[index])
 end
 local first = resources[1]
-local lease = held > 0 and lease_of(first, token)
+local kind = held > 0 and held_as(first, token)
 -- By compare: a lease that was lost records nothing.
-if held > 0 and not lease then
+if held > 0 and not kind then
   for _, resource in ipairs(resources) do
     save(resource)
   end
-  return { 'lost', text(now) }
+  return { now < rest and 'forgotten' or 'lost', text(now) }
 end
 
 -- R3: the holder's observation counts where it was sent under this lease, and an exclusive one, because beside a shared
 -- one others write; and no unguarded write is on its way, or came and went since.
 local known_since = tonumber(ARGV[13])
-local records = held > 0 and ARGV[11] ~= '' and lease.kind == 'x' and not is_unknown and known_since >= void
+local records = held > 0 and ARGV[11] ~= '' and kind == 'x' and not is_unknown and known_since >= void
   and (first.epoch == nil or first.epoch <= known_since) and not has_marks(first)
 
 for index, resource in ipairs(resources) do
@@ -40,7 +40,7 @@ for index, resource in ipairs(resources) do
   end
   -- A mark that changed nothing moves the epoch all the same, so that nobody has to reason about what was read while it
   -- was held.
-  local is_as_before = (outcome == 'notSent' or outcome == 'asItWas') and not (is_held and lease.kind == 'm')
+  local is_as_before = (outcome == 'notSent' or outcome == 'asItWas') and not (is_held and kind == 'm')
   if not is_as_before then
     move(resource)
   end
@@ -50,7 +50,7 @@ for index, resource in ipairs(resources) do
   if is_held then
     if is_unknown then
       -- The gate ends the rest itself; only where it cannot, the time does, a little later.
-      hold(resource, token, lease.kind, now + tonumber(ARGV[10]) + 1000)
+      hold(resource, token, kind, now + tonumber(ARGV[10]) + 1000)
     else
       free(resource, token)
       wake(resource)

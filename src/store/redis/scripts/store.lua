@@ -5,7 +5,8 @@
 --   counter      last epoch or revision given; never goes back
 --   void         least epoch that still counts: what is known from before an outage does not (S4)
 --   rest         until when no lease is given and nothing is recorded, because a lease that is forgotten may be in use
---   longest      longest time to live of a lease that any gate gives
+--   began        when that began
+--   longest      longest time to live of a lease that a gate gives, and at `seen` gave last
 --   floor        counter at `floored`: no resource that was forgotten since then has a higher epoch (S3)
 local bucket = KEYS[1]
 local lease_time = tonumber(ARGV[4])
@@ -28,7 +29,7 @@ if ARGV[2] ~= '' and now > tonumber(ARGV[2]) then
   return { 'late', text(now) }
 end
 
-local recorded = redis.call('HMGET', bucket, 'incarnation', 'counter', 'void', 'rest', 'floor', 'floored', 'longest')
+local recorded = redis.call('HMGET', bucket, 'incarnation', 'counter', 'void', 'rest', 'floor', 'floored', 'longest', 'seen', 'began')
 local counter = tonumber(recorded[2]) or 0
 local void = tonumber(recorded[3]) or 0
 local rest = tonumber(recorded[4]) or 0
@@ -36,9 +37,19 @@ local floor = tonumber(recorded[5]) or 0
 local floored = tonumber(recorded[6]) or 0
 
 local longest = tonumber(recorded[7]) or 0
-if lease_time > longest then
+local seen_at = tonumber(recorded[8]) or 0
+local began = tonumber(recorded[9]) or 0
+-- Gates that give longer leases than this one are gone when none has been here for twice as long.
+if lease_time > longest or (lease_time < longest and now - seen_at > 2 * longest) then
   longest = lease_time
-  redis.call('HSET', bucket, 'longest', text(longest))
+  seen_at = 0
+  if now < rest then
+    rest = math.max(rest, began + longest)
+  end
+  redis.call('HSET', bucket, 'longest', text(longest), 'rest', text(rest))
+end
+if lease_time == longest and now - seen_at > longest / 2 then
+  redis.call('HSET', bucket, 'seen', text(now))
 end
 
 local incarnation = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
@@ -48,7 +59,8 @@ if recorded[1] ~= incarnation then
   counter = math.max(counter, math.floor(now * 1000)) + 1
   void = counter
   rest = now + longest
-  redis.call('HSET', bucket, 'incarnation', incarnation, 'counter', text(counter), 'void', text(void), 'rest', text(rest))
+  redis.call('HSET', bucket, 'incarnation', incarnation, 'counter', text(counter), 'void', text(void), 'rest', text(rest),
+    'began', text(now))
 elseif ARGV[3] == '1' then
   counter = redis.call('HINCRBY', bucket, 'counter', 1)
   void = counter
