@@ -54,6 +54,8 @@ export interface CallOptions {
   readonly isBreaking: () => boolean;
   /** Whether it may be sent still, asked when it has its connection (S2). */
   readonly isCovered?: (() => boolean) | undefined;
+  /** Whether any of its body has been handed on, where it streams: nothing at all is sent before. */
+  readonly hasBegun?: (() => boolean) | undefined;
   /** Called for each 1xx answer but 100 and 101. */
   readonly onInformational: ((status: number, rawHeaders: string[]) => void) | undefined;
 }
@@ -140,7 +142,7 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
   }
 
   abort(why: (sent: boolean) => UpstreamError = givenUp): void {
-    this.#fail(why(this.#connected));
+    this.#fail(why(this.#connected && this.#options.hasBegun?.() !== false));
   }
 
   abortUnsent(): void {

@@ -91,6 +91,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
         onInformational: request.onInformational,
         isBreaking: () => isBreaking,
         isCovered: request.isCovered,
+        hasBegun: request.body instanceof RequestStream ? hasBegun(request.body) : undefined,
       });
       const { body } = request;
       if (body instanceof RequestStream) {
@@ -131,6 +132,10 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 export function serverNameOf({ url, tls }: UpstreamOptions): string {
   const { hostname } = new URL(url);
   return tls.serverName ?? (isIP(hostname.replace(/[[\]]/g, '')) === 0 ? hostname : '');
+}
+
+function hasBegun(body: RequestStream): () => boolean {
+  return () => body.hasBegun;
 }
 
 function dispatchBody(body: SendableBody | undefined): Buffer | Iterable<Buffer> | RequestStream | null {

@@ -27,7 +27,8 @@ export class RequestStream extends Readable {
   onFailure: ((error: RequestBodyError | UpstreamError) => void) | undefined;
   /** Whether more may be sent (S2); set by whoever sends it. */
   isCovered: (() => boolean) | undefined;
-  #hasBegun = false;
+  /** Whether any of it may have been sent; undici holds the request's head back until then. */
+  hasBegun = false;
   /** Called with every chunk of the body, for hashing in passing (W10). */
   readonly #observe: ((chunk: Buffer) => void) | undefined;
   readonly #source: IncomingMessage;
@@ -66,7 +67,7 @@ export class RequestStream extends Readable {
     source.on('end', this.#onEnd);
     source.on('close', this.#onClose);
     source.pause();
-    if (source.readableEnded) this.push(null);
+    if (source.readableEnded) this.#onEnd();
     else this.#watch();
   }
 
@@ -84,10 +85,10 @@ export class RequestStream extends Readable {
   #take(chunk: Buffer): boolean {
     // A process that was paused reads what has come meanwhile before its timers tell that it is too late.
     if (this.isCovered?.() === false) {
-      this.#fail(uncovered(this.#hasBegun));
+      this.#fail(uncovered(this.hasBegun));
       return false;
     }
-    this.#hasBegun = true;
+    this.hasBegun = true;
     this.#received += chunk.length;
     this.#progressAt = this.#clock.now();
     this.#observe?.(chunk);
@@ -102,6 +103,7 @@ export class RequestStream extends Readable {
   };
 
   readonly #onEnd = (): void => {
+    this.hasBegun = true;
     this.#detach();
     this.push(null);
   };

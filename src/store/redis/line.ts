@@ -47,6 +47,7 @@ const tryAgainAfter = 1000;
 export class Line {
   readonly #options: LineOptions;
   readonly #turns: Turns;
+  readonly #asking = new Set<Promise<unknown>>();
   #restsUntil = 0;
   #isListening = false;
   #isClosed = false;
@@ -62,7 +63,13 @@ export class Line {
   }
 
   /** Asks until the lease is given or the wait is over, which `deadline` (`Clock.now()`) says. */
-  async ask(wish: Wish, request: AcquireRequest, deadline: number): Promise<Given | NotAcquired> {
+  ask(wish: Wish, request: AcquireRequest, deadline: number): Promise<Given | NotAcquired> {
+    const asking = this.#ask(wish, request, deadline);
+    this.#asking.add(asking);
+    return asking.finally(() => this.#asking.delete(asking));
+  }
+
+  async #ask(wish: Wish, request: AcquireRequest, deadline: number): Promise<Given | NotAcquired> {
     const { protocol } = this.#options;
     const place = this.#turns.enter(wish.owner);
     try {
@@ -86,10 +93,11 @@ export class Line {
     this.#options.onRest();
   }
 
-  /** Nobody waits any more. */
-  close(): void {
+  /** Nobody waits any more. Resolves when all places in line have been given up. */
+  async close(): Promise<void> {
     this.#isClosed = true;
     this.#turns.close();
+    await Promise.allSettled(this.#asking);
   }
 
   async #askAgain(
@@ -112,7 +120,8 @@ export class Line {
       const left = deadline - clock.now();
       if (left > 0) await pause(Math.min(left, askEvery * (0.5 + Math.random())));
       if (left > 0 && !signal?.aborted && !this.#isClosed) continue;
-      void protocol.leave(parts, owner).catch(outOfReach);
+      const leaving = protocol.leave(parts, owner).catch(outOfReach);
+      if (this.#isClosed) await leaving;
       return { kind: left > 0 ? 'aborted' : 'timeout' };
     }
   }

@@ -211,7 +211,7 @@ class RedisStore implements Store {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#queue.close();
-    this.#line.close();
+    await this.#line.close();
     for (const cancel of this.#quarantines) cancel();
     this.#quarantines.clear();
     this.#holdings.clear();

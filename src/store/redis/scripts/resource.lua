@@ -262,7 +262,10 @@ local function save(resource)
   if resource.has_changed or resource.is_used then
     redis.call('PEXPIRE', resource.key, math.ceil(kept_for))
     for _, held in ipairs({ resource.leases, resource.marks }) do
-      redis.call('PEXPIRE', held, math.ceil(kept_for + longest))
+      local last = redis.call('ZRANGE', held, -1, -1, 'WITHSCORES')[2]
+      if last then
+        redis.call('PEXPIRE', held, math.ceil(kept_for + math.max(longest, tonumber(last) - now)))
+      end
     end
   end
 end
