@@ -51,11 +51,11 @@ export class TcpProxy {
     return this.#sockets.size / 2;
   }
 
-  /** Resets all connections, and refuses new ones until `resume`. */
+  /** Breaks all connections off, and refuses new ones until `resume`. */
   async cut(): Promise<void> {
     const closed = this.#server && close(this.#server);
     this.#server = undefined;
-    for (const socket of this.#sockets.keys()) socket.resetAndDestroy();
+    for (const socket of this.#sockets.keys()) socket.destroy();
     await closed;
   }
 
