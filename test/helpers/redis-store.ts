@@ -1,6 +1,7 @@
 import { systemClock } from '../../src/http/clock.js';
 import type { Topology } from '../../src/store/redis/client.js';
-import { createRedisStore, type RedisStoreOptions } from '../../src/store/redis/store.js';
+import type { RedisStoreOptions } from '../../src/store/redis/options.js';
+import { createRedisStore } from '../../src/store/redis/store.js';
 import type { Store, StoreOptions } from '../../src/store/store.js';
 import type { Redis } from './redis.js';
 

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/http/clock.js';
-import type { RedisStoreOptions } from '../../src/store/redis/store.js';
+import type { RedisStoreOptions } from '../../src/store/redis/options.js';
 import type { Acquired, AcquireRequest, LeaseKind, NotAcquired, Observation, Store } from '../../src/store/store.js';
 import { turn } from '../helpers/eventually.js';
 import { hasRedis, type Redis, startRedis } from '../helpers/redis.js';

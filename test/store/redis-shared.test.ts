@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { type Clock, systemClock } from '../../src/http/clock.js';
-import type { RedisStoreOptions } from '../../src/store/redis/store.js';
+import type { RedisStoreOptions } from '../../src/store/redis/options.js';
 import type { Acquired, LeaseKind, Observation, Store } from '../../src/store/store.js';
 import { createVirtualClock, type VirtualClock } from '../helpers/clock.js';
 import { hasRedis, type Redis, startRedis } from '../helpers/redis.js';

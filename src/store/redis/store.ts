@@ -10,40 +10,17 @@ import type {
   Outcome,
   ReadStart,
   Store,
-  StoreEvents,
-  StoreOptions,
   StoreStats,
   Token,
 } from '../store.js';
-import { type Client, createClient, type StoreAddress, StorePolicyError, type Topology } from './client.js';
+import { type Client, createClient, StorePolicyError } from './client.js';
 import { type Held, Holdings, type Part } from './holdings.js';
 import { type Given, Line, type Wish } from './line.js';
 import { type Bucket, Link, outOfReach } from './link.js';
+import type { RedisStoreOptions } from './options.js';
 import { mayHaveChanged, Protocol } from './protocol.js';
 import { Records } from './records.js';
 import { bucketsOf, format, Resources } from './resources.js';
-
-export interface RedisStoreOptions extends StoreOptions {
-  readonly address: StoreAddress;
-  readonly topology: Topology;
-  /** What the names of all keys begin with: two APIs must never share keys. */
-  readonly namespace: string;
-  /** Keys the names of resources; the same in all gates. */
-  readonly secret: string;
-  /** Time to live of a lease, in milliseconds: longer than a write may take from being sent to its outcome (S2). */
-  readonly leaseTime: number;
-  /** How long a version is kept, in milliseconds. */
-  readonly keptFor: number;
-  /** What becomes of guarded writes while the store is out of reach (S4). */
-  readonly down: 'refuse' | 'forward';
-  readonly events: StoreEvents;
-  /** Longest time that a step may take, in milliseconds. */
-  readonly timeout?: number;
-  /** Clock of renewals and of tries to reach the store again, where it is not `clock`. */
-  readonly upkeep?: Clock;
-  /** Time of leases in the store, where it is not the server's own. */
-  readonly serverClock?: (() => number) | undefined;
-}
 
 /** Longest time that a step may take, in milliseconds: what a store that hangs costs the first request that meets it. */
 const usualTimeout = 1000;
