@@ -611,7 +611,7 @@ const versionCases: Cases = {
 };
 
 /** What a read sees that is sent now. */
-function observation(clock: VirtualClock, hash: string, more: Partial<Observation> = {}): Observation {
+export function observation(clock: VirtualClock, hash: string, more: Partial<Observation> = {}): Observation {
   return {
     view: 'v',
     selecting: { fields: ['Accept', 'a/b'], digest: 'plain' },

@@ -1,11 +1,12 @@
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/http/clock.js';
 import { ServerTime } from '../../src/store/redis/server-time.js';
-import type { Observation, Outcome, Store } from '../../src/store/store.js';
+import type { Outcome, Store } from '../../src/store/store.js';
 import { createVirtualClock, type VirtualClock } from '../helpers/clock.js';
 import { hasRedis, type Redis, startRedis } from '../helpers/redis.js';
 import { leaseTime, openRedisStore } from '../helpers/redis-store.js';
 import { startTcpProxy, type TcpProxy } from '../helpers/tcp-proxy.js';
+import { observation } from './contract.js';
 
 /** What a gate does while it cannot reach the store is told to the others as soon as it can (S4). */
 
@@ -33,16 +34,9 @@ async function open(t: Test, down: 'refuse' | 'forward' = 'refuse'): Promise<Sce
   return { clock, redis, namespace, other, store, link };
 }
 
-function seen(clock: VirtualClock, hash: string): Observation {
-  return {
-    ...{ view: 'v', selecting: { fields: [], digest: 'd' }, exists: true, native: undefined, upstreamTag: undefined },
-    ...{ hash, etag: `"im-${hash}"`, lastModified: undefined, sentAt: clock.now(), uncached: true, fingerprint: 'f' },
-  };
-}
-
 async function observe({ other, clock }: Scene, hash: string): Promise<boolean> {
   const { epoch, doubtful } = await other.epoch('a');
-  return !doubtful && other.observe('a', epoch, seen(clock, hash));
+  return !doubtful && other.observe('a', epoch, observation(clock, hash));
 }
 
 async function known({ other }: Scene): Promise<(string | undefined)[]> {

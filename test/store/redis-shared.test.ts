@@ -1,10 +1,11 @@
 import t, { type Test } from 'tap';
 import { type Clock, systemClock } from '../../src/http/clock.js';
 import type { RedisStoreOptions } from '../../src/store/redis/options.js';
-import type { Acquired, LeaseKind, Observation, Store } from '../../src/store/store.js';
+import type { Acquired, LeaseKind, Store } from '../../src/store/store.js';
 import { createVirtualClock, type VirtualClock } from '../helpers/clock.js';
 import { hasRedis, type Redis, startRedis } from '../helpers/redis.js';
 import { leaseTime, openRedisStore } from '../helpers/redis-store.js';
+import { observation } from './contract.js';
 
 /** Several gates on one Redis (S2, S4): each case has a namespace and a time of its own. */
 
@@ -45,25 +46,9 @@ async function isBusy(store: Store, key: string, kind: LeaseKind = 'exclusive'):
   return result.kind === 'busy';
 }
 
-function seen(clock: VirtualClock, hash: string): Observation {
-  return {
-    view: 'v',
-    selecting: { fields: [], digest: 'd' },
-    exists: true,
-    native: undefined,
-    upstreamTag: undefined,
-    hash,
-    etag: `"im-${hash}"`,
-    lastModified: undefined,
-    sentAt: clock.now(),
-    uncached: true,
-    fingerprint: 'f',
-  };
-}
-
 async function observe(store: Store, clock: VirtualClock, key: string, hash: string): Promise<boolean> {
   const { epoch } = await store.epoch(key);
-  return store.observe(key, epoch, seen(clock, hash));
+  return store.observe(key, epoch, observation(clock, hash));
 }
 
 async function known(store: Store, key: string): Promise<(string | undefined)[]> {
@@ -122,7 +107,7 @@ const cases: Readonly<Record<string, (t: Test) => Promise<void>>> = {
     t.strictSame(await known(other, 'a'), ['1'], 'from its copy');
     const { token } = await acquired(one, 'a');
     t.equal((await other.epoch('a')).doubtful, true);
-    await one.settle(token, { kind: 'changed', observation: seen(clock, '2') });
+    await one.settle(token, { kind: 'changed', observation: observation(clock, '2') });
     t.strictSame(await known(other, 'a'), ['2']);
     const mark = await other.touch(['a']);
     t.strictSame(await known(one, 'a'), []);
@@ -144,7 +129,7 @@ const cases: Readonly<Record<string, (t: Test) => Promise<void>>> = {
     t.ok(next.epoch > lost.epoch);
     t.ok(one.remaining(lost.token) <= 0, 'whoever had it knows');
     t.equal(await one.renew(lost.token), false);
-    t.equal(await one.settle(lost.token, { kind: 'changed', observation: seen(clock, 'late') }), false);
+    t.equal(await one.settle(lost.token, { kind: 'changed', observation: observation(clock, 'late') }), false);
     t.strictSame(await known(other, 'a'), [], 'what it says records nothing');
     t.ok(await isBusy(one, 'a'), 'and frees nobody else');
     await other.settle(next.token, { kind: 'asItWas' });
@@ -226,7 +211,9 @@ const cases: Readonly<Record<string, (t: Test) => Promise<void>>> = {
     for (const [writer, store] of stores.entries()) {
       const key = `of ${writer}`;
       const sentAt = clocks[writer]?.now() ?? 0;
-      t.ok(await store.observe(key, (await store.epoch(key)).epoch, { ...seen(createVirtualClock(), '1'), sentAt }));
+      t.ok(
+        await store.observe(key, (await store.epoch(key)).epoch, { ...observation(createVirtualClock(), '1'), sentAt }),
+      );
       const sent = systemClock.now();
       for (const [reader, other] of stores.entries()) {
         const told = (await other.epoch(key)).knowledge[0]?.sentAt ?? 0;
@@ -277,9 +264,9 @@ if (hasRedis(t)) {
       const asked = await other.acquire({ keys: ['c'], kind: 'exclusive', wait: 1000, signal: undefined });
       t.match(asked, { kind: 'unavailable', reason: 'resting' });
       t.match(await other.epoch('a'), { doubtful: true, knowledge: [] }, 'though it is still there');
-      t.equal(await other.observe('a', before.epoch, seen(clock, '1')), false, 'nor what was read before');
+      t.equal(await other.observe('a', before.epoch, observation(clock, '1')), false, 'nor what was read before');
       const during = await other.epoch('a');
-      t.equal(await other.observe('a', during.epoch, seen(clock, '1')), false, 'nor meanwhile');
+      t.equal(await other.observe('a', during.epoch, observation(clock, '1')), false, 'nor meanwhile');
       t.ok(one.remaining(token) > 0, 'who had a lease has it');
       clock.advance(leaseTime + 1);
       t.notOk(await isBusy(other, 'c'));
