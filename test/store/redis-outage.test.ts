@@ -128,7 +128,7 @@ if (hasRedis(t)) {
     const scene = await open(t);
     await observe(scene, '1');
     for (const key of (await scene.redis.command('KEYS', `ifmatch:*{${scene.namespace}.*}:r:*`)) as string[]) {
-      await scene.redis.command('HSET', key, 'v v d', '1 1 not JSON', 'revision', 'another');
+      await scene.redis.command('HSET', key, 'v v plain', '1 1 not JSON', 'revision', 'another');
     }
     const { token, knowledge } = await lease(scene.store, 'a');
     t.strictSame(knowledge, []);
