@@ -25,7 +25,7 @@ import { ask, sharing, startReplicas, untilTrusted } from '../helpers/replicas.j
  */
 
 const clients = 8;
-const updates = 10;
+const updates = 6;
 /** Far more than it takes: of those that have read the same content, one succeeds. */
 const attempts = 40 * updates;
 

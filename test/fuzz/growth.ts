@@ -35,7 +35,7 @@ function shortest(run: Run, times: number): number {
  * @param prepare makes the input, of as many repetitions as it is told, and returns what is to be measured
  * @param attempts how often it is measured at most
  */
-export function growthOf(prepare: (repetitions: number) => Run, attempts = 8): number {
+export function growthOf(prepare: (repetitions: number) => Run, attempts = 12): number {
   let repetitions = 64;
   let run = prepare(repetitions);
   run();
