@@ -149,7 +149,7 @@ const mutants = [
     file: 'src/store/redis/link.ts',
     find: '    state.missed += 1;\n    if (state.isDown) return;',
     replace: '    if (state.isDown) return;',
-    tests: ['test/store/redis-shared.test.ts', 'test/faults/redis.test.ts'],
+    tests: ['test/store/redis-outage.test.ts'],
   },
   {
     name: 'redis-check',

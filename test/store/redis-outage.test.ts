@@ -100,6 +100,17 @@ if (hasRedis(t)) {
     });
   }
 
+  t.test('an outage that a gate has met voids what was known before it, for all', async (t) => {
+    const scene = await open(t);
+    await observe(scene, 'before');
+    await scene.link.cut();
+    t.equal((await scene.store.epoch('a')).doubtful, true);
+    t.strictSame(await known(scene), ['before'], 'until the gate is back');
+    await scene.link.resume();
+    await until(async () => (await known(scene)).length === 0);
+    t.ok(await observe(scene, 'after'));
+  });
+
   t.test('a write without a mark is seen within its own gate, as with a store of its own (W8)', async (t) => {
     const scene = await open(t, 'forward');
     await scene.link.cut();
