@@ -1,6 +1,6 @@
 import type { Clock } from '../../http/clock.js';
 import type { Lease } from '../leases.js';
-import type { LeaseKind, Token } from '../store.js';
+import type { Token } from '../store.js';
 import type { Bucket } from './link.js';
 import type { Resource } from './resources.js';
 
@@ -20,7 +20,6 @@ export interface Held {
   readonly parts: readonly Part[];
   /** What names it in the shared store: nobody else can settle it. */
   readonly owner: string;
-  readonly kind: LeaseKind | 'mark';
   /** Its place in this process's own lines. */
   readonly lease: Lease | undefined;
   readonly since: number;

@@ -163,7 +163,7 @@ class RedisStore implements Store {
     const since = this.#clock.now();
     const told = marked?.find((one) => one !== undefined);
     if (told !== undefined) this.#holdings.learnEpoch(first, told.epoch, since);
-    const held = { token, first, resource, parts, owner, kind: 'mark' as const, lease: undefined, since, epochs: [] };
+    const held = { token, first, resource, parts, owner, lease: undefined, since, epochs: [] };
     const validUntil = this.#validFrom(sentAt);
     this.#hold({ ...held, isShared: isRecorded, isOver: false, validUntil });
     const mayForward = isRecorded || this.#options.down === 'forward';
@@ -205,7 +205,7 @@ class RedisStore implements Store {
     const { epoch, views, seenTags } = answer.told;
     const epochs = [{ epoch, at: since }];
     const validUntil = this.#validFrom(answer.sentAt);
-    this.#hold({ ...wish, token, kind: wish.lease.kind, since, isShared: true, isOver: false, validUntil, epochs });
+    this.#hold({ ...wish, token, since, isShared: true, isOver: false, validUntil, epochs });
     return { kind: 'acquired', token, isShared: true, since, epoch, knowledge: views, seenTags };
   }
 
@@ -213,7 +213,7 @@ class RedisStore implements Store {
   #ownLease(wish: Wish): Acquired {
     const token: Token = { keys: wish.lease.keys };
     const since = this.#clock.now();
-    const held = { ...wish, token, kind: wish.lease.kind, since, isShared: false, isOver: false, epochs: [] };
+    const held = { ...wish, token, since, isShared: false, isOver: false, epochs: [] };
     this.#hold({ ...held, validUntil: Number.POSITIVE_INFINITY });
     return { kind: 'acquired', token, isShared: false, since, epoch: noEpoch, knowledge: [], seenTags: [] };
   }
