@@ -23,6 +23,8 @@ const encodedBreak = /%0[0ad]/i;
 const encodedSlash = /%2f/gi;
 const encodedBackslash = /%5c/gi;
 const anyEncodedSlash = /%2f|%5c/gi;
+/** Encoded, or U+037E, which normal form C (I1) makes one: the only character that it turns into a delimiter. */
+const otherSemicolon = /%3[bB]|(?:%[cC][dD]|\xcd)(?:%[bB][eE]|\xbe)/g;
 
 /** Whether a text is a host with an optional port, as Host and an absolute-form target have it (RFC 9110 7.2). */
 export function isAuthority(text: string): boolean {
@@ -80,13 +82,13 @@ function refusedCharacter(text: string): string | undefined {
 }
 
 /**
- * Why two servers could take a path for different ones, or undefined. Dots and semicolons count encoded or not. Whether
- * an encoded slash or backslash is data or separates segments, and whether an empty segment is one that `..` takes
- * back, is up to the server: all readings must come to the same path.
+ * Why two servers could take a path for different ones, or undefined. Dots and semicolons count however they are
+ * written. Whether an encoded slash or backslash is data or separates segments, and whether an empty segment is one
+ * that `..` takes back, is up to the server: all readings must come to the same path.
  */
 function ambiguity(path: string): string | undefined {
   if (encodedBreak.test(path)) return 'The path contains an encoded NUL, CR or LF.';
-  const plain = path.replace(/%2e/gi, '.').replace(/%3b/gi, ';');
+  const plain = path.replace(/%2e/gi, '.').replace(otherSemicolon, ';');
   if (slashInParameters.test(plain)) {
     return 'The path has an encoded slash in ";" parameters, which some servers take away before they decode it.';
   }
