@@ -122,13 +122,14 @@ function joinGate(
   config: Config,
   parts: Pick<GateParts, 'store' | 'upstream' | 'tunnels' | 'clock' | 'observer'>,
 ): Gate {
-  const { locate, keyOf } = locatorOf(config);
+  const { locate, keyOf, locateReference } = locatorOf(config);
   const forwarded = { ...config, pathHeaders: config.identity.pathHeaders };
   const { authority } = parts.upstream;
   return createGate({
     ...parts,
     locate,
     keyOf,
+    locateReference,
     limits: config.limits,
     budget: createHoldBudget(config.limits.holdTotal),
     crowds: createCrowds(parts.observer),

@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 
 /** What is known of an option beside its schema, default and help text. */
@@ -23,13 +22,7 @@ const laterNote = 'Not available in this version.';
 
 /** An option with a default, which is given as an operator would write it. */
 export function option<S extends z.ZodType>(schema: S, initial: z.input<S>, help: string, own: OptionTraits = {}) {
-  if (!own.later) return withTraits(schema.prefault(initial).describe(help), own);
-  const fixed = schema.parse(initial);
-  const fixedSchema = schema.refine((value) => isDeepStrictEqual(value, fixed), {
-    error: 'later',
-    params: { leaveAt: `at its default ${JSON.stringify(initial)}` },
-  });
-  return withTraits(fixedSchema.prefault(initial).describe(`${help} ${laterNote}`), own);
+  return withTraits(schema.prefault(initial).describe(help), own);
 }
 
 /** An option that has no default; null, or an empty place in the file, leaves it unset. */

@@ -107,11 +107,10 @@ const policyShape = {
   ),
   lenient: option(
     z
-      .array(oneOf('weakened', 'gzip-suffix', 'unquoted'), { error: 'is not a list; write []' })
+      .array(oneOf('weakened', 'gzip-suffix', 'unquoted'), { error: 'is not a list; write [] or [weakened]' })
       .register(kinds, { compound: true }),
     [],
-    'Tags mangled by middleboxes and clients that are accepted all the same.',
-    { later: true },
+    'Tags that middleboxes and clients have mangled and that are accepted all the same: weakened (W/"a" in If-Match counts as "a"), gzip-suffix ("a-gzip" counts as "a" too), unquoted (a counts as "a").',
   ),
   alreadyApplied: option(toggle(), false, 'Answer a write that comes again because its answer was lost with success.'),
   probe: section({

@@ -143,7 +143,7 @@ export function conditionsForWrite(
 
 /** Whether a request would go upstream without conditions, or with others, that its signature covers (W8). */
 export function breaksSignature({ fields, target }: Passage, sent: RawHeaders): boolean {
-  return everyName.some(
+  return [...everyName, 'if'].some(
     (name) => fieldLine(fields, name) !== fieldLine(sent, name) && isSigned(fields, target.query, name),
   );
 }

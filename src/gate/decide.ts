@@ -41,23 +41,6 @@ export function restsOnDateAlone(conditions: Preconditions): boolean {
   return conditions.ifMatch.kind === 'absent' && conditions.ifNoneMatch.kind !== 'any';
 }
 
-/** The condition that a decision about this request would rest on, and what the client sent in it. */
-export function leadingCondition(
-  conditions: Preconditions,
-  field: (name: string) => string | undefined,
-): { name: ConditionName; received: readonly string[] } {
-  const { ifMatch, ifNoneMatch } = conditions;
-  if (ifMatch.kind === 'tags') return { name: 'If-Match', received: ifMatch.tags };
-  if (ifMatch.kind === 'any') return { name: 'If-Match: *', received: ['*'] };
-  const date = field('if-unmodified-since');
-  if (conditions.ifUnmodifiedSince !== undefined && date !== undefined && ifNoneMatch.kind === 'absent') {
-    return { name: 'If-Unmodified-Since', received: [date] };
-  }
-  if (ifNoneMatch.kind === 'tags') return { name: 'If-None-Match', received: ifNoneMatch.tags };
-  if (ifNoneMatch.kind === 'any') return { name: 'If-None-Match', received: ['*'] };
-  return { name: 'none', received: [] };
-}
-
 /**
  * An observation as the thing that RFC 9110 13 compares with. A synthetic tag matches by its hash alone, whatever
  * content coding it was issued for (V2); a native one only where it may be used (V6, V7).

@@ -23,7 +23,7 @@ import {
   type Verdict,
 } from './decide.js';
 import type { DecidedBy } from './outcome.js';
-import type { Passage } from './passage.js';
+import { isGuarded, type Passage } from './passage.js';
 import { isMade, type Made } from './repeats.js';
 import {
   adviseIfUnstable,
@@ -38,20 +38,22 @@ import { wordsOnFailure, wordsOnUnknown } from './wording.js';
 
 /** What is to become of a write. */
 export type Decision =
-  | {
-      readonly kind: 'forward';
-      /** The fields that go upstream. */
-      readonly fields: readonly string[];
-      /** What this request's own probe read: as true after a refusal by the upstream as it was before. */
-      readonly observation: Observation | undefined;
-      /** What a probe with other credentials read: for nobody to see, but to compare tags with (V7). */
-      readonly foreign?: Observation | undefined;
-    }
+  | Forward
   | Refusal
   /** It comes again, and what is there is what it made (W12). */
   | { readonly kind: 'applied'; readonly observation: Observation; readonly isStored: boolean }
   /** The upstream's refusal of the probe is the answer (W5). */
   | { readonly kind: 'relay'; readonly head: ResponseHead; readonly call: Call };
+
+export interface Forward {
+  readonly kind: 'forward';
+  /** The fields that go upstream. */
+  readonly fields: readonly string[];
+  /** What this request's own probe read: as true after a refusal by the upstream as it was before. */
+  readonly observation: Observation | undefined;
+  /** What a probe with other credentials read: for nobody to see, but to compare tags with (V7). */
+  readonly foreign?: Observation | undefined;
+}
 
 export interface Refusal {
   readonly kind: 'refuse';
@@ -65,8 +67,9 @@ export interface Refusal {
 const correctForm = 'Correct the field and send the request again: repeating it as it is cannot succeed.';
 
 /** W1 and W2: what can be said of a write before its version is known. Undefined: nothing against it. */
-export function checkForm({ conditions, resource, fields }: Passage): Refusal | undefined {
-  const { malformed } = conditions;
+export function checkForm(passage: Passage): Refusal | undefined {
+  const { conditions, resource, fields } = passage;
+  const malformed = conditions.malformed ?? passage.davIf?.malformed;
   if (malformed !== undefined) {
     const { field, position, reason } = malformed;
     const value = fieldLine(fields, field.toLowerCase()) ?? '';
@@ -74,7 +77,7 @@ export function checkForm({ conditions, resource, fields }: Passage): Refusal | 
     const details: ProblemDetails = { detail, next: correctForm, condition: field, received: [value.slice(0, 1024)] };
     return { kind: 'refuse', name: 'malformed-precondition', details: { ...details, decidedBy: 'policy' } };
   }
-  if (resource.policy.guard !== 'required' || hasRequiredCondition(conditions)) return undefined;
+  if (resource.policy.guard !== 'required' || hasRequiredCondition(conditions) || !isGuarded(passage)) return undefined;
   return preconditionRequired('This resource is only changed by requests that say which version they change.');
 }
 
@@ -84,7 +87,7 @@ function preconditionRequired(detail: string): Refusal {
 }
 
 /**
- * W4 to W8: decides a write under its lease, from knowledge where that may decide, else by a probe.
+ * W4 to W8: decides the conditions of a write under its lease, from knowledge where that may decide, else by a probe.
  *
  * @param knowledge what the store knew when the lease was given
  * @param since only what was read after this `Clock.now()` counts, whatever `recheck` allows; undefined: the request's
@@ -92,7 +95,7 @@ function preconditionRequired(detail: string): Refusal {
  * @param made what this same write made when it came before; only a probe can tell whether it is still there (W12)
  * @throws {UpstreamError} where a probe got no answer
  */
-export async function decide(
+export async function decideConditions(
   passage: Passage,
   knowledge: readonly Observation[],
   since: number | undefined,

@@ -1,15 +1,10 @@
-import { methodOverride, withoutMethodParameter } from '../headers/override.js';
-import { endToEnd, FieldNames, fieldLine, firstValue } from '../http/fields.js';
-import { parsePreconditions } from '../http/preconditions.js';
-import { parseTarget, type Target } from '../resource/target.js';
-import { nothingSeen } from '../store/seen-tags.js';
-import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
+import { parseTarget } from '../resource/target.js';
+import type { ProblemDetails } from './answers.js';
 import { streamBody } from './body.js';
-import { isConditional } from './decide.js';
+import { enter, made } from './enter.js';
 import type { Answer, Exchange } from './exchange.js';
-import { malformation } from './malformation.js';
 import { type DecisionRecord, newRecord } from './outcome.js';
-import { type GateParts, type Passage, send, stopWithClient } from './passage.js';
+import { type GateParts, isGuarded, type Passage, send, stopWithClient } from './passage.js';
 import { read } from './read.js';
 import { failure, relay, safeMethods } from './relay.js';
 import { tunnel } from './tunnel.js';
@@ -82,76 +77,25 @@ function route(
   const passage = enter(parts, exchange, record, parsed.target);
   if ('answer' in passage) return passage.answer;
 
-  const { method, resource, conditions } = passage;
+  const { method, resource, destination } = passage;
   const { policy } = resource;
   // An override (I4) makes it another method, and then it is no upgrade any more.
   if (exchange.upgrade !== undefined && method === 'GET') return tunnel(passage, exchange.upgrade);
-  if (policy.guard === 'off') return pass(passage);
+  const writesGuarded = destination !== undefined && destination.policy.guard !== 'off';
+  if (policy.guard === 'off' && !writesGuarded) return pass(passage);
   if (safeMethods.has(method)) {
     // What a GET with a body is answered depends on that body: it is nobody's representation of the URL.
     const reads = (method === 'GET' || method === 'HEAD') && exchange.body === undefined;
     return reads ? readOrFail(passage) : pass(passage);
   }
-  if (policy.methods.includes(method) || isConditional(conditions)) return write(passage);
-  return writeUnguarded(passage);
+  // I7: what is written by way of Destination is never written without a lease.
+  return isGuarded(passage) || destination !== undefined ? write(passage) : writeUnguarded(passage);
 }
 
 /** A method that is not guarded, without conditions: it may write all the same (W16). */
 async function writeUnguarded(passage: Passage): Promise<Answer | undefined> {
   passage.record.kind = 'unguarded-write';
   return passUnguarded(passage, passage.fields, await streamBody(passage));
-}
-
-/** Everything about a request that the protocols need to know (I1 to I5). */
-function enter(
-  parts: GateParts,
-  exchange: Exchange,
-  record: DecisionRecord,
-  target: Target,
-): Passage | { readonly answer: Answer } {
-  const fault = malformation(exchange);
-  if (fault !== undefined) {
-    const details = { detail: fault.detail, next: 'Correct the request and send it again.', close: true };
-    return { answer: made(exchange, record, fault.name, details) };
-  }
-  const fields = endToEnd(exchange.rawHeaders, 'request', notForwarded);
-  const override = methodOverride(fields, target.query);
-  if (override.kind === 'conflict') {
-    const detail = `The request names more than one method to be taken for: ${override.methods.join(', ')}.`;
-    const next = 'Send one method override at most.';
-    return { answer: made(exchange, record, 'conflicting-override', { detail, next }) };
-  }
-  const host = target.authority ?? firstValue(fields, 'host') ?? '';
-  const readTarget = override.kind === 'none' ? target : withoutOverride(target);
-  const resource = parts.locate(readTarget, host);
-  const method = effectiveMethod(exchange.method, override, resource.policy.methods);
-  record.route = resource.route;
-  record.method = method;
-  const conditions = parsePreconditions(fields, exchange.arrivedAt);
-  const seenTags = nothingSeen;
-  return { parts, exchange, record, target, readTarget, host, method, fields, conditions, resource, seenTags };
-}
-
-/** What the gate answers itself (W13) and does not pass on. */
-const notForwarded = new FieldNames(['expect']);
-
-/**
- * I4: an override only raises. A request that some backend may take for a guarded write is that write, and a read that
- * may be taken for a write is no read.
- */
-function effectiveMethod(
-  method: string,
-  override: ReturnType<typeof methodOverride>,
-  guarded: readonly string[],
-): string {
-  if (override.kind !== 'method') return method;
-  const raises = guarded.includes(override.method) || (safeMethods.has(method) && !safeMethods.has(override.method));
-  return raises ? override.method : method;
-}
-
-function withoutOverride(target: Target): Target {
-  const query = withoutMethodParameter(target.query);
-  return { ...target, query, raw: query === undefined ? target.path : `${target.path}?${query}` };
 }
 
 async function readOrFail(passage: Passage): Promise<Answer | undefined> {
@@ -183,23 +127,6 @@ async function pass(passage: Passage): Promise<Answer | undefined> {
 
 function failed(passage: Passage, error: unknown): Answer | undefined {
   return passage.exchange.isGone ? undefined : failure(passage, error, undefined);
-}
-
-/** A problem about a request for which no resource was found. */
-function made(exchange: Exchange, record: DecisionRecord, name: ProblemName, details: ProblemDetails): Answer {
-  record.kind = 'made';
-  record.decision = name;
-  record.status = problemStatus(name);
-  record.decidedBy = 'policy';
-  return problemAnswer(
-    name,
-    { ...details, decidedBy: 'policy' },
-    {
-      requestId: exchange.requestId,
-      path: record.path,
-      accept: fieldLine(exchange.rawHeaders, 'accept'),
-    },
-  );
 }
 
 function aboutTheGate(exchange: Exchange, record: DecisionRecord): Answer {

@@ -2,7 +2,7 @@
 export type DecidedBy = 'probe' | 'store' | 'policy';
 
 /** The condition that a decision rests on; `If-Match: *`, the deliberate override, counts apart (W2). */
-export type ConditionName = 'If-Match' | 'If-Match: *' | 'If-None-Match' | 'If-Unmodified-Since' | 'none';
+export type ConditionName = 'If-Match' | 'If-Match: *' | 'If-None-Match' | 'If-Unmodified-Since' | 'If' | 'none';
 
 /**
  * The one record of what happened to a request; log and metrics read it at the end. Times in milliseconds.

@@ -4,6 +4,7 @@ import { fieldLine, type RawHeaders } from '../http/fields.js';
 import type { Preconditions } from '../http/preconditions.js';
 import type { Selecting } from '../http/selecting.js';
 import type { Identity } from '../resource/identity.js';
+import type { LocatedReference } from '../resource/locate.js';
 import type { Target } from '../resource/target.js';
 import type { SeenTag } from '../store/seen-tags.js';
 import type { Store } from '../store/store.js';
@@ -14,6 +15,8 @@ import type { HoldBudget } from '../upstream/represent.js';
 import type { Tunnels } from '../upstream/tunnel.js';
 import { type ProblemDetails, type ProblemName, problemAnswer, problemStatus } from './answers.js';
 import type { Crowds } from './crowds.js';
+import type { TaggedConditions } from './dav-if.js';
+import { isConditional } from './decide.js';
 import type { Answer, Exchange } from './exchange.js';
 import type { DecisionRecord, Observer } from './outcome.js';
 import type { Repeats } from './repeats.js';
@@ -49,6 +52,8 @@ export interface GateParts {
   readonly locate: (target: Target, host: string) => Resource;
   /** The key of a resource that an answer names, where it is one of this upstream's (W10). */
   readonly keyOf: (reference: string, target: Target, host: string) => string | undefined;
+  /** The resource that a request names besides its own (I7, R5). */
+  readonly locateReference: (reference: string, host: string) => LocatedReference<RoutePolicy>;
   /** Who asks (I2). */
   readonly identify: (
     raw: RawHeaders,
@@ -80,16 +85,42 @@ export interface Passage {
   readonly fields: readonly string[];
   readonly conditions: Preconditions;
   readonly resource: Resource;
+  /** What MOVE and COPY write besides (I7). */
+  readonly destination: Resource | undefined;
+  /** WebDAV's `If`, where it has tags that only the gate can judge (R5). */
+  readonly davIf: TaggedConditions | undefined;
   /** What is held against the upstream's own tags here (V7), as the store or a write of this request last told. */
   seenTags: readonly SeenTag[];
   /** The view that the request reads and writes (I2), once somebody has asked for it. */
-  view?: View;
+  view?: View | undefined;
 }
 
 /** What a request sees of a resource, and whether its credentials are good for it alone (I2, W4). */
 export interface View {
   readonly view: string;
   readonly bound: boolean;
+}
+
+/** Whether a write is one that can be held back (W), by its method or by what it carries. */
+export function isGuarded(passage: Passage): boolean {
+  return passage.resource.policy.methods.includes(passage.method) || carriesConditions(passage);
+}
+
+/** Whether a request carries anything that only an exclusive lease lets decide (W3). */
+export function carriesConditions({ conditions, davIf }: Passage): boolean {
+  return isConditional(conditions) || davIf !== undefined;
+}
+
+/** Keys of the resources that a write takes a lease of, its own first (W3, I7). */
+export function leasedKeys({ resource, destination, davIf }: Passage): string[] {
+  return [...new Set([resource.key, ...(destination === undefined ? [] : [destination.key]), ...(davIf?.keys ?? [])])];
+}
+
+/** Keys of what a write changes besides (W8). */
+export function sideEffectsOf(passage: Passage): string[] {
+  const leased = leasedKeys(passage);
+  const { resource, destination } = passage;
+  return [...resource.invalidates, ...(destination?.invalidates ?? [])].filter((key) => !leased.includes(key));
 }
 
 /** The route's timeouts, in milliseconds: its own, or the limits. */

@@ -6,10 +6,9 @@ import type { Representation } from '../upstream/probe.js';
 import { discard, holdBack } from '../upstream/represent.js';
 import { hashRepresentation } from '../version/tag.js';
 import type { WriteBody } from './body.js';
-import { isConditional } from './decide.js';
 import type { Answer } from './exchange.js';
 import { nativeTag, observationOf } from './learn.js';
-import type { Passage } from './passage.js';
+import { carriesConditions, type Passage } from './passage.js';
 import { relay, writersTag } from './relay.js';
 import { isBound, isComparable, probe, viewOf } from './version.js';
 
@@ -67,10 +66,10 @@ export async function refreshAfter(
  * credentials can be used again (W4).
  */
 function wantsRefresh(passage: Passage, given: string | undefined): boolean {
-  const { resource, method, conditions } = passage;
+  const { resource, method } = passage;
   const { refresh: when, mode } = resource.policy;
-  if (when === 'never' || method === 'DELETE' || mode === 'report') return false;
-  return (when === 'always' || (isConditional(conditions) && given === undefined)) && !isBound(passage);
+  if (when === 'never' || method === 'DELETE' || method === 'MOVE' || mode === 'report') return false;
+  return (when === 'always' || (carriesConditions(passage) && given === undefined)) && !isBound(passage);
 }
 
 async function refresh(

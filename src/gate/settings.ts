@@ -1,3 +1,5 @@
+import type { LenientMode } from '../headers/lenient.js';
+
 /** What makes a version (V1). */
 export type Validator =
   | { readonly kind: 'auto' }
@@ -21,6 +23,8 @@ export interface RoutePolicy {
   /** Path patterns of other resources that a write changes too (W8). */
   readonly invalidates: readonly string[];
   readonly refresh: 'auto' | 'always' | 'never';
+  /** What is forgiven in the tags of a request's conditions (W1). */
+  readonly lenient: readonly LenientMode[];
   /** Whether a write that comes again because its answer was lost is told that it succeeded (W12). */
   readonly alreadyApplied: boolean;
   readonly probe: { readonly headers: Readonly<Record<string, string>> };

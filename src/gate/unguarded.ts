@@ -4,7 +4,7 @@ import type { SendableBody } from '../upstream/forward.js';
 import { brokeOff } from './carry-out.js';
 import type { Answer } from './exchange.js';
 import { outcomeOf, restAfter, resultOf } from './learn.js';
-import { type Passage, send, stopWithClient } from './passage.js';
+import { leasedKeys, type Passage, send, sideEffectsOf, stopWithClient } from './passage.js';
 import { doubtedByAnswer } from './refresh.js';
 import { failure, relay, writersTag } from './relay.js';
 
@@ -20,10 +20,10 @@ export async function passUnguarded(
   fields: readonly string[],
   body: SendableBody | undefined,
 ): Promise<Answer | undefined> {
-  const { parts, resource, record } = passage;
+  const { parts, record } = passage;
   const { quarantine } = parts.limits;
   // Where the store is out of reach (S4) it passes all the same: it is not guarded.
-  const { token: mark, seenTags } = await parts.store.touch([resource.key, ...resource.invalidates]);
+  const { token: mark, seenTags } = await parts.store.touch([...leasedKeys(passage), ...sideEffectsOf(passage)]);
   passage.seenTags = seenTags;
   parts.repeats.overwritten(mark.keys);
   const sentAt = parts.clock.now();

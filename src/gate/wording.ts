@@ -1,9 +1,10 @@
+import { scanEntityTags } from '../http/entity-tag.js';
 import { fieldLine } from '../http/fields.js';
 import type { Preconditions } from '../http/preconditions.js';
 import type { Observation } from '../store/store.js';
 import type { ProblemDetails } from './answers.js';
-import { leadingCondition, type Verdict } from './decide.js';
-import type { DecidedBy } from './outcome.js';
+import type { Verdict } from './decide.js';
+import type { ConditionName, DecidedBy } from './outcome.js';
 import type { Passage } from './passage.js';
 
 /**
@@ -29,18 +30,35 @@ export function wordsOnFailure(
 
 /** What a 502 `version-unknown` says (W4, W5). `bound`: the credentials are good for one request. */
 export function wordsOnUnknown(passage: Passage, reason: string, bound: boolean): ProblemDetails {
-  const { conditions, fields } = passage;
-  const { name, received } = leadingCondition(conditions, (field) => fieldLine(fields, field));
+  const name = leadingCondition(passage);
+  const received = receivedIn(passage, name);
   const next = bound
     ? 'Ask the operator to set policy.probe.headers for this route, so that the version can be read, or policy.validator: upstream, if the upstream checks conditions itself.'
     : 'Ask the operator which version this resource has (policy.validator); repeating the request cannot help.';
   return { detail: reason, next, condition: name, received, decidedBy: 'probe', outcome: 'not-sent' };
 }
 
-function receivedIn({ conditions, fields }: Passage, field: string): readonly string[] {
-  const condition = field === 'If-Match' ? conditions.ifMatch : conditions.ifNoneMatch;
-  if (field !== 'If-Unmodified-Since' && condition.kind === 'tags') return condition.tags;
-  return [fieldLine(fields, field.toLowerCase()) ?? ''];
+/** The condition that a decision about this request would rest on. */
+export function leadingCondition({ conditions, davIf }: Passage): ConditionName {
+  const { ifMatch, ifNoneMatch, ifUnmodifiedSince } = conditions;
+  if (ifMatch.kind === 'tags') return 'If-Match';
+  if (ifMatch.kind === 'any') return 'If-Match: *';
+  if (ifUnmodifiedSince !== undefined && ifNoneMatch.kind === 'absent') return 'If-Unmodified-Since';
+  if (ifNoneMatch.kind !== 'absent') return 'If-None-Match';
+  return davIf === undefined ? 'none' : 'If';
+}
+
+/** What the client itself sent in a condition: its tags, one by one, or the whole value. */
+export function receivedIn({ conditions, exchange, resource }: Passage, name: ConditionName): readonly string[] {
+  if (name === 'none') return [];
+  if (name === 'If-Match: *') return ['*'];
+  const condition = name === 'If-Match' ? conditions.ifMatch : conditions.ifNoneMatch;
+  const isOfTags = name === 'If-Match' || name === 'If-None-Match';
+  if (isOfTags && condition.kind === 'tags' && resource.policy.lenient.length === 0) return condition.tags;
+  // What was forgiven is told as it came.
+  const line = fieldLine(exchange.rawHeaders, name.toLowerCase()) ?? '';
+  const list = isOfTags ? scanEntityTags(line) : undefined;
+  return list?.kind === 'tags' ? list.tags : [line];
 }
 
 function failureDetail(

@@ -1,18 +1,18 @@
-import { fieldLine } from '../http/fields.js';
 import type { Acquired, Observation, Outcome, Token } from '../store/store.js';
 import { RequestBodyError, UpstreamError } from '../upstream/errors.js';
 import { receive, type WriteBody } from './body.js';
 import { carryOut, type Done } from './carry-out.js';
 import { withoutSynthetic } from './conditions.js';
-import { isConditional, leadingCondition } from './decide.js';
-import { checkForm, type Decision, decide, type Refusal } from './decision.js';
+import { tellTags, withoutTaggedTerms } from './dav-if.js';
+import { checkForm, type Decision, decideConditions, type Refusal } from './decision.js';
 import type { Answer } from './exchange.js';
 import { ClientGone, checkLease, leaseLost, noLease, outOfReach } from './lease.js';
-import type { Passage } from './passage.js';
+import { carriesConditions, leasedKeys, type Passage, sideEffectsOf } from './passage.js';
 import { alreadyApplied, refused, reported, reportOf } from './refusal.js';
 import { failure, upstreamProblem } from './relay.js';
 import { type Made, Repeat } from './repeats.js';
 import { passUnguarded } from './unguarded.js';
+import { leadingCondition, receivedIn } from './wording.js';
 
 /** How often a decision is made again because somebody wrote without a lease meanwhile (W8). */
 const decisionsAtMost = 3;
@@ -24,9 +24,9 @@ const decisionsAtMost = 3;
  * @returns undefined where the client is gone and nothing was forwarded
  */
 export async function write(passage: Passage): Promise<Answer | undefined> {
-  const { parts, record, conditions, fields, resource, exchange, readTarget } = passage;
-  const { name, received } = leadingCondition(conditions, (field) => fieldLine(fields, field));
-  Object.assign(record, { kind: 'write', condition: name, received });
+  const { parts, record, resource, exchange, readTarget } = passage;
+  const name = leadingCondition(passage);
+  Object.assign(record, { kind: 'write', condition: name, received: receivedIn(passage, name) });
   const reports = resource.policy.mode === 'report';
 
   const formal = checkForm(passage);
@@ -37,8 +37,8 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   const queuedAt = parts.clock.now();
   const leaveLine = parts.crowds.join(resource.key, readTarget.raw, resource.route);
   const lease = await parts.store.acquire({
-    keys: [resource.key],
-    kind: isConditional(conditions) ? 'exclusive' : 'shared',
+    keys: leasedKeys(passage),
+    kind: carriesConditions(passage) ? 'exclusive' : 'shared',
     wait: reports ? 0 : parts.limits.leaseWait,
     signal: new ClientGone(exchange),
   });
@@ -48,7 +48,7 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   if (lease.kind === 'aborted') return undefined;
   if (!reports) return noLease(passage, lease);
   // W14: report mode waits for nobody and takes no lease from those who need it.
-  const answer = await passUnguarded(passage, withoutSynthetic(fields, conditions), body.send());
+  const answer = await passUnguarded(passage, neutral(passage), body.send());
   const text = lease.kind === 'unavailable' ? 'store-unavailable' : 'contended';
   return reported(passage, answer, { text, decision: `report:${text}` });
 }
@@ -131,7 +131,7 @@ async function sendOn(
   ending: Ending,
 ): Promise<Done> {
   const before = observed(decision);
-  const fields = decision.kind === 'forward' ? decision.fields : withoutSynthetic(passage.fields, passage.conditions);
+  const fields = decision.kind === 'forward' ? decision.fields : neutral(passage);
   const foreign = decision.kind === 'forward' ? decision.foreign : undefined;
   ending.outcome = { kind: 'unknown', rest: passage.parts.limits.quarantine, before: before ?? foreign };
   const done = await carryOut(passage, { fields, body, token, before, foreign, knowledge });
@@ -147,8 +147,9 @@ function mayHaveChanged({ kind }: Outcome): boolean {
   return kind !== 'notSent' && kind !== 'asItWas';
 }
 
-function changedBy({ resource }: Passage, outcome: Outcome): string[] {
-  return [resource.key, ...resource.invalidates, ...(outcome.kind === 'changed' ? (outcome.doubts ?? []) : [])];
+function changedBy(passage: Passage, outcome: Outcome): string[] {
+  const doubts = outcome.kind === 'changed' ? (outcome.doubts ?? []) : [];
+  return [...leasedKeys(passage), ...sideEffectsOf(passage), ...doubts];
 }
 
 /** The resources that a write changes besides its own (W8): in doubt from before it is sent until its outcome. */
@@ -162,10 +163,9 @@ class SideEffects {
 
   /** @returns false where the store is out of reach, and the write must not be sent (S4) */
   async mark(): Promise<boolean> {
-    const { parts, resource } = this.#passage;
-    const others = resource.invalidates.filter((key) => key !== resource.key);
+    const others = sideEffectsOf(this.#passage);
     if (others.length === 0 || this.#token !== undefined) return true;
-    const mark = await parts.store.touch(others);
+    const mark = await this.#passage.parts.store.touch(others);
     this.#token = mark.token;
     return mark.mayForward;
   }
@@ -196,7 +196,7 @@ async function decideUnmoved(
     if (decision.kind !== 'forward') return decision;
     if (!(await sideEffects.mark())) return outOfReach;
     if (!(await checkLease(passage, lease.token))) return outOfReach;
-    if (!isConditional(passage.conditions)) return decision;
+    if (!carriesConditions(passage)) return decision;
     // From the store's answer to the first byte upstream nothing else runs in this process.
     if (parts.store.movedSince(lease.token, since ?? lease.since) !== true) return decision;
     since = parts.clock.now();
@@ -205,6 +205,25 @@ async function decideUnmoved(
   const detail = 'Other requests changed the resource again and again while this one was being decided.';
   const details = { detail, next: 'Retry with backoff.', retryAfter: 1, outcome: 'not-sent' as const };
   return { kind: 'refuse', name: 'contention', details };
+}
+
+/** Decides all that a write carries: its conditions (W4 to W8), then WebDAV's `If` (R5). */
+async function decide(
+  passage: Passage,
+  knowledge: readonly Observation[],
+  since: number | undefined,
+  made: Made | undefined,
+): Promise<Decision> {
+  const decision = await decideConditions(passage, knowledge, since, made);
+  if (passage.davIf === undefined || decision.kind !== 'forward') return decision;
+  const reports = passage.resource.policy.mode === 'report';
+  if (reports) return { ...decision, fields: withoutTaggedTerms(passage, decision.fields) };
+  return tellTags(passage, decision, knowledge, since);
+}
+
+/** The fields of a write that is forwarded whatever its conditions come to (W14), without tags of the gate's own. */
+function neutral(passage: Passage): readonly string[] {
+  return withoutTaggedTerms(passage, withoutSynthetic(passage.fields, passage.conditions));
 }
 
 /** W14: where the mode only reports, a probe without an answer holds nothing up. */

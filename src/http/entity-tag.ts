@@ -32,15 +32,19 @@ export function weakMatch(a: EntityTag, b: EntityTag): boolean {
  * unclosed one, anything but a comma after a tag, `w/` in lower case, and `*` beside anything else.
  *
  * @param value the field's lines joined with ", "
+ * @param options `unquoted`: a tag without quotes is taken for one that has them, up to a comma or white space
  */
-export function scanEntityTags(value: string): TagList {
+export function scanEntityTags(value: string, options: { readonly unquoted?: boolean } = {}): TagList {
   const tags: EntityTag[] = [];
   let position = skip(value, 0, true);
   if (value[position] === '*') return scanStar(value, position);
   while (position < value.length) {
-    const end = endOfTag(value, position);
+    let end = endOfTag(value, position);
+    const isBare = end === -1 && options.unquoted === true;
+    if (isBare) end = endOfBareTag(value, position);
     if (end === -1) return malformed(position, reasonAt(value, position));
-    tags.push(value.slice(position, end));
+    const tag = value.slice(position, end);
+    tags.push(isBare ? quoted(tag) : tag);
     const next = skip(value, end, false);
     if (next < value.length && value[next] !== ',') {
       return malformed(next, 'after an entity-tag only a comma and the next one may follow, as in "abc", "def"');
@@ -70,6 +74,20 @@ function endOfTag(value: string, start: number): number {
   if (value[open] !== '"') return -1;
   const close = value.indexOf('"', open + 1);
   return close === -1 ? -1 : close + 1;
+}
+
+/** What an entity-tag may consist of between its quotes (RFC 9110 8.8.3), but for the comma, which ends one here. */
+const bareTag = /[\x21\x23-\x2b\x2d-\x7e\x80-\xff]+/y;
+
+/** Index after the tag without quotes that begins at `start`, or -1 where none does. */
+function endOfBareTag(value: string, start: number): number {
+  bareTag.lastIndex = start;
+  const tag = bareTag.exec(value)?.[0];
+  return tag === undefined || tag === '*' || tag === 'W/' ? -1 : start + tag.length;
+}
+
+function quoted(bare: string): EntityTag {
+  return isWeak(bare) ? `W/"${bare.slice(2)}"` : `"${bare}"`;
 }
 
 function reasonAt(value: string, start: number): string {

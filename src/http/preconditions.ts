@@ -8,7 +8,7 @@ import { parseHttpDate } from './http-date.js';
 export type TagCondition = { kind: 'absent' } | { kind: 'any' } | { kind: 'tags'; tags: readonly EntityTag[] };
 
 /** The first field that cannot be read: where, and what would be right (W1). */
-export type MalformedCondition = { field: 'If-Match' | 'If-None-Match'; position: number; reason: string };
+export type MalformedCondition = { field: 'If-Match' | 'If-None-Match' | 'If'; position: number; reason: string };
 
 /** The conditions of a request. Dates are milliseconds since the epoch; undefined: absent or invalid. */
 export interface Preconditions {
@@ -121,7 +121,7 @@ const absent = { condition: { kind: 'absent' }, malformed: undefined } as const;
 
 function tagCondition(
   raw: RawHeaders,
-  field: MalformedCondition['field'],
+  field: 'If-Match' | 'If-None-Match',
 ): { condition: TagCondition; malformed: MalformedCondition | undefined } {
   const line = fieldLine(raw, field === 'If-Match' ? 'if-match' : 'if-none-match');
   if (line === undefined) return absent;

@@ -30,9 +30,23 @@ export interface Locator<P> {
    * @returns undefined where it is not one of this upstream's
    */
   keyOf(reference: string, target: Target, host: string): string | undefined;
+  /**
+   * The resource that a request names besides its own, in Destination or in `If` (I7, R5; RFC 4918 8.3), whatever host
+   * stands before it: what the upstream makes of that is not known.
+   *
+   * @param reference a URL or an absolute path, as the client sent it
+   * @param host that the request is for; counts where the reference names none (I5)
+   * @returns where it is, or one sentence that says why that cannot be told (I6)
+   */
+  locateReference(reference: string, host: string): LocatedReference<P>;
   /** Routes that an earlier one hides. */
   readonly unreachable: readonly { path: string; by: string }[];
 }
+
+/** @see Locator.locateReference */
+export type LocatedReference<P> =
+  | { readonly kind: 'located'; readonly target: Target; readonly resource: Located<P> }
+  | { readonly kind: 'refused'; readonly reason: string };
 
 /** What a locator is made of. */
 export interface LocatorOptions<P> {
@@ -106,6 +120,10 @@ export function createLocator<P extends LocatedPolicy>(options: LocatorOptions<P
     return resourceKey(parsed.target, (match?.value.policy ?? options.policy).query, identity, host);
   }
 
+  function withoutBasePath(path: string): string {
+    return path.startsWith(`${upstream.basePath}/`) ? path.slice(upstream.basePath.length) : path;
+  }
+
   return {
     locate,
     keyOf(reference, target, host) {
@@ -119,10 +137,20 @@ export function createLocator<P extends LocatedPolicy>(options: LocatorOptions<P
       }
       const named = foldHost(url.host);
       if (named !== foldHost(host) && named !== foldHost(upstream.authority)) return undefined;
-      const path = url.pathname.startsWith(`${upstream.basePath}/`)
-        ? url.pathname.slice(upstream.basePath.length)
-        : url.pathname;
-      return keyOfPath(path + url.search, host);
+      return keyOfPath(withoutBasePath(url.pathname) + url.search, host);
+    },
+    locateReference(reference, host) {
+      // An authority for some, an empty segment for others (RFC 3986 4.2).
+      if (reference.startsWith('//')) return { kind: 'refused', reason: 'It begins with "//".' };
+      const parsed = parseTarget(reference.trim().replaceAll(' ', '%20'));
+      if (parsed.kind === 'asterisk') return { kind: 'refused', reason: 'It is neither a URL nor an absolute path.' };
+      if (parsed.kind === 'refused') {
+        return { kind: 'refused', reason: parsed.reason.replace('The request-target', 'It') };
+      }
+      const path = withoutBasePath(parsed.target.path);
+      const query = parsed.target.query === undefined ? '' : `?${parsed.target.query}`;
+      const target = { ...parsed.target, path, raw: `${path}${query}` };
+      return { kind: 'located', target, resource: locate(target, target.authority ?? host) };
     },
     unreachable: routes.unreachable,
   };

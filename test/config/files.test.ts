@@ -44,7 +44,7 @@ t.test('ifmatch.schema.json is what the schema generates', async (t) => {
 
 t.test('what says that it is not available yet', async (t) => {
   const later = options.filter(({ help }) => help.includes('Not available')).map(({ key }) => key);
-  t.strictSame(later, ['adminToken', 'policy.lenient']);
+  t.strictSame(later, ['adminToken']);
 });
 
 t.test('every option has a help text and names of its own in the environment', async (t) => {

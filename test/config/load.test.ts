@@ -125,8 +125,8 @@ const inFile: readonly (readonly [file: string, ...errors: string[]])[] = [
     'x.yaml:2:34: policy.probe.headers.A: *** has a line break or another character that a field can not carry; write visible ASCII',
   ],
   [
-    'policy: { lenient: [weakened] }',
-    'x.yaml:2:20: policy.lenient: is not available in this version; leave it at its default []',
+    'policy: { lenient: [weak] }',
+    'x.yaml:2:21: policy.lenient[0]: "weak" is not one of its values; write weakened, gzip-suffix or unquoted',
   ],
   [
     'policy: { alreadyApplied: on }',

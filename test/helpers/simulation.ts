@@ -177,6 +177,7 @@ function partsOf(config: Config, { store, upstream, clock, records, budget }: Su
     cors: createCorsMemory(1),
     locate: locator.locate,
     keyOf: locator.keyOf,
+    locateReference: locator.locateReference,
     identify: createIdentifier(Buffer.alloc(32)),
     select: createSelector(16),
     outbound: (raw, exchange, clientHost) =>

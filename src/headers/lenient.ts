@@ -1,0 +1,52 @@
+import { isWeak, scanEntityTags } from '../http/entity-tag.js';
+import { FieldNames, fieldLine, type RawHeaders, withoutFields } from '../http/fields.js';
+
+/** What middleboxes and clients do to tags on their way back (policy key `lenient`). */
+export type LenientMode = 'weakened' | 'gzip-suffix' | 'unquoted';
+
+/**
+ * What servers and proxies put behind a tag when they compress: Apache `-gzip`, `-br`; Jetty `--gzip`; others `;gzip`.
+ * Linear: what stands before it is taken as short as it can be, once.
+ */
+const codingSuffix = /^((?:W\/)?"[^"]+?)(?:--?|;)(?:gzip|br|deflate|zstd)"$/;
+
+const tagFields = [
+  { name: 'If-Match', lower: 'if-match', names: new FieldNames(['if-match']) },
+  { name: 'If-None-Match', lower: 'if-none-match', names: new FieldNames(['if-none-match']) },
+] as const;
+
+/**
+ * The fields of a request with its conditions as they would be if nobody had changed its tags on the way: each is read
+ * more generously than RFC 9110 8.8.3 and 13.1 allow, and written as they ask for, so that nothing behind this has to
+ * know of it. Fields that cannot be read even so stay as they are.
+ *
+ * - `unquoted`: `abc` is read as `"abc"`, `W/abc` as `W/"abc"`.
+ * - `weakened`: in If-Match `W/"abc"` is read as `"abc"`: a middlebox that compresses turns strong tags into weak ones. In
+ *   If-None-Match the comparison is weak anyway.
+ * - `gzip-suffix`: `"abc-gzip"` is read as itself or `"abc"`.
+ *
+ * @param raw fields of a request
+ * @returns a new flat list, or `raw` itself where nothing differs
+ */
+export function strictConditions(raw: RawHeaders, modes: readonly LenientMode[]): RawHeaders {
+  let fields = raw;
+  for (const { name, lower, names } of tagFields) {
+    const line = fieldLine(raw, lower);
+    const strict = line === undefined ? undefined : strictValue(line, lower === 'if-match', modes);
+    if (strict !== undefined && strict !== line) fields = [...withoutFields(fields, names), name, strict];
+  }
+  return fields;
+}
+
+function strictValue(line: string, isMatch: boolean, modes: readonly LenientMode[]): string | undefined {
+  const list = scanEntityTags(line, { unquoted: modes.includes('unquoted') });
+  if (list.kind !== 'tags') return undefined;
+  const strengthens = isMatch && modes.includes('weakened');
+  const cutsCoding = modes.includes('gzip-suffix');
+  const tags = list.tags.flatMap((sent) => {
+    const tag = strengthens && isWeak(sent) ? sent.slice(2) : sent;
+    const cut = cutsCoding ? codingSuffix.exec(tag)?.[1] : undefined;
+    return cut === undefined ? [tag] : [tag, `${cut}"`];
+  });
+  return [...new Set(tags)].join(', ');
+}
