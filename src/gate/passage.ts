@@ -111,18 +111,6 @@ export function carriesConditions({ conditions, davIf }: Passage): boolean {
   return isConditional(conditions) || davIf !== undefined;
 }
 
-/** Keys of the resources that a write takes a lease of, its own first (W3, I7). */
-export function leasedKeys({ resource, destination, davIf }: Passage): string[] {
-  return [...new Set([resource.key, ...(destination === undefined ? [] : [destination.key]), ...(davIf?.keys ?? [])])];
-}
-
-/** Keys of what a write changes besides (W8). */
-export function sideEffectsOf(passage: Passage): string[] {
-  const leased = leasedKeys(passage);
-  const { resource, destination } = passage;
-  return [...resource.invalidates, ...(destination?.invalidates ?? [])].filter((key) => !leased.includes(key));
-}
-
 /** The route's timeouts, in milliseconds: its own, or the limits. */
 export function timeoutsOf({ parts, resource }: Passage): { upstreamTimeout: number; idleTimeout: number } {
   const { upstreamTimeout = parts.limits.upstreamTimeout, idleTimeout = parts.limits.idleTimeout } =

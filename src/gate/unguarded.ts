@@ -4,9 +4,10 @@ import type { SendableBody } from '../upstream/forward.js';
 import { brokeOff } from './carry-out.js';
 import type { Answer } from './exchange.js';
 import { outcomeOf, restAfter, resultOf } from './learn.js';
-import { leasedKeys, type Passage, send, sideEffectsOf, stopWithClient } from './passage.js';
+import { type Passage, send, stopWithClient } from './passage.js';
 import { doubtedByAnswer } from './refresh.js';
 import { failure, relay, writersTag } from './relay.js';
+import { scopeOf } from './scope.js';
 
 /**
  * A request that may write but takes no lease (W16, and W14's contended writes): it waits for nobody. While it is in
@@ -21,9 +22,10 @@ export async function passUnguarded(
   body: SendableBody | undefined,
 ): Promise<Answer | undefined> {
   const { parts, record } = passage;
+  const { written, besides } = scopeOf(passage);
   const { quarantine } = parts.limits;
   // Where the store is out of reach (S4) it passes all the same: it is not guarded.
-  const { token: mark, seenTags } = await parts.store.touch([...leasedKeys(passage), ...sideEffectsOf(passage)]);
+  const { token: mark, seenTags } = await parts.store.touch([...written, ...besides]);
   passage.seenTags = seenTags;
   parts.repeats.overwritten(mark.keys);
   const sentAt = parts.clock.now();

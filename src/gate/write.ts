@@ -7,10 +7,11 @@ import { tellTags, withoutTaggedTerms } from './dav-if.js';
 import { checkForm, type Decision, decideConditions, type Refusal } from './decision.js';
 import type { Answer } from './exchange.js';
 import { ClientGone, checkLease, leaseLost, noLease, outOfReach } from './lease.js';
-import { carriesConditions, leasedKeys, type Passage, sideEffectsOf } from './passage.js';
+import { carriesConditions, type Passage } from './passage.js';
 import { alreadyApplied, refused, reported, reportOf } from './refusal.js';
 import { failure, upstreamProblem } from './relay.js';
 import { type Made, Repeat } from './repeats.js';
+import { scopeOf } from './scope.js';
 import { passUnguarded } from './unguarded.js';
 import { leadingCondition, receivedIn } from './wording.js';
 
@@ -37,7 +38,7 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   const queuedAt = parts.clock.now();
   const leaveLine = parts.crowds.join(resource.key, readTarget.raw, resource.route);
   const lease = await parts.store.acquire({
-    keys: leasedKeys(passage),
+    keys: scopeOf(passage).leased,
     kind: carriesConditions(passage) ? 'exclusive' : 'shared',
     wait: reports ? 0 : parts.limits.leaseWait,
     signal: new ClientGone(exchange),
@@ -74,7 +75,7 @@ async function writeUnderLease(
     answer = await decideAndSend(passage, lease, body, formal, sideEffects, ending);
   } finally {
     await sideEffects.settle(ending.outcome);
-    isCovered = await passage.parts.store.settle(lease.token, ending.outcome);
+    isCovered = await passage.parts.store.settle(lease.token, ofTheLease(passage, ending.outcome));
   }
   const isTold = isCovered || ending.outcome.kind !== 'changed' || passage.resource.policy.mode === 'report';
   return isTold ? answer : leaseLost(passage, answer);
@@ -148,11 +149,20 @@ function mayHaveChanged({ kind }: Outcome): boolean {
 }
 
 function changedBy(passage: Passage, outcome: Outcome): string[] {
-  const doubts = outcome.kind === 'changed' ? (outcome.doubts ?? []) : [];
-  return [...leasedKeys(passage), ...sideEffectsOf(passage), ...doubts];
+  const { written, besides } = scopeOf(passage);
+  return [...written, ...besides, ...(outcome.kind === 'changed' ? (outcome.doubts ?? []) : [])];
 }
 
-/** The resources that a write changes besides its own (W8): in doubt from before it is sent until its outcome. */
+/** Where not all that is leased is written, the marks tell what was changed. */
+function ofTheLease(passage: Passage, outcome: Outcome): Outcome {
+  const isMarked = outcome.kind === 'changed' || outcome.kind === 'doubt';
+  return isMarked && !scopeOf(passage).isPlain ? { kind: 'asItWas' } : outcome;
+}
+
+/**
+ * The resources that a write changes besides those that it has leased (W8), or of what it has leased those that it
+ * changes: in doubt from before it is sent until its outcome.
+ */
 class SideEffects {
   readonly #passage: Passage;
   #token: Token | undefined;
@@ -163,9 +173,10 @@ class SideEffects {
 
   /** @returns false where the store is out of reach, and the write must not be sent (S4) */
   async mark(): Promise<boolean> {
-    const others = sideEffectsOf(this.#passage);
-    if (others.length === 0 || this.#token !== undefined) return true;
-    const mark = await this.#passage.parts.store.touch(others);
+    const { written, besides, isPlain } = scopeOf(this.#passage);
+    const marked = isPlain ? besides : [...written, ...besides];
+    if (marked.length === 0 || this.#token !== undefined) return true;
+    const mark = await this.#passage.parts.store.touch(marked);
     this.#token = mark.token;
     return mark.mayForward;
   }
@@ -173,10 +184,17 @@ class SideEffects {
   /** A write that may still take effect may still have its side effects. */
   async settle(outcome: Outcome): Promise<void> {
     if (this.#token === undefined) return;
-    const { store } = this.#passage.parts;
-    if (outcome.kind === 'unknown') await store.settle(this.#token, { kind: 'unknown', rest: outcome.rest });
-    else await store.settle(this.#token, { kind: outcome.kind });
+    const { parts, resource } = this.#passage;
+    const { written, isPlain } = scopeOf(this.#passage);
+    await parts.store.settle(this.#token, ofTheMarks(outcome, !isPlain && written[0] === resource.key));
   }
+}
+
+/** @param isOwn whether the write's own resource is the first that is marked: what is told of tags is about that (V7) */
+function ofTheMarks(outcome: Outcome, isOwn: boolean): Outcome {
+  if (outcome.kind === 'unknown') return { kind: 'unknown', rest: outcome.rest };
+  if (outcome.kind !== 'changed' || !isOwn) return { kind: outcome.kind };
+  return { kind: 'changed', before: outcome.before, given: outcome.given };
 }
 
 /**

@@ -1,0 +1,287 @@
+import t, { type Test } from 'tap';
+import type { Policy } from '../../src/config/schema.js';
+import { type Backend, type Handler, startBackend } from '../helpers/backend.js';
+import { type Answer, request } from '../helpers/client.js';
+import { startGate } from '../helpers/gate.js';
+
+/**
+ * What MOVE, COPY and the `If` field mean for the gate (I7, R5), before a backend that has no versions, or strong ones,
+ * and holds back what it is told to.
+ */
+
+interface Scene {
+  readonly backend: Backend;
+  readonly stored: Map<string, string>;
+  readonly url: string;
+  /** Requests that write, as `METHOD path`, in the order in which they came. */
+  writes(): string[];
+  /** Holds back the answers to requests of this method until the returned function is called. */
+  hold(method: string): () => void;
+  ask(method: string, path: string, headers?: Record<string, string>, body?: string): Promise<Answer>;
+  tagOf(path: string): Promise<string>;
+}
+
+async function startScene(
+  t: Test,
+  { native = false, policy = {}, routes }: { native?: boolean; policy?: Partial<Policy>; routes?: object[] } = {},
+): Promise<Scene> {
+  const stored = new Map([
+    ['/a', 'a1'],
+    ['/b', 'b1'],
+  ]);
+  const held = new Map<string, Promise<void>>();
+  const handler: Handler = async ({ method, url, headers, body }, response) => {
+    await held.get(method);
+    const found = stored.get(url);
+    const destination = decodeURI(new URL(headers.destination?.toString() ?? '/', 'http://h').pathname);
+    let status = found === undefined ? 404 : 200;
+    if (method === 'PUT') {
+      stored.set(url, body.toString());
+      status = found === undefined ? 201 : 204;
+    } else if ((method === 'MOVE' || method === 'COPY') && found !== undefined) {
+      status = stored.has(destination) ? 204 : 201;
+      stored.set(destination, found);
+      if (method === 'MOVE') stored.delete(url);
+    }
+    const isRead = (method === 'GET' || method === 'HEAD') && found !== undefined;
+    response.writeHead(status, { ...(isRead && native && { etag: `"n-${found}"` }) });
+    response.end(isRead && method === 'GET' ? found : undefined);
+  };
+  const backend = await startBackend(t, handler);
+  const gate = await startGate(t, { upstream: backend.url, policy, ...(routes && { routes: routes as never }) });
+  const ask: Scene['ask'] = (method, path, headers = {}, body) =>
+    request(gate.url + path, { method, headers, ...(body !== undefined && { body }) });
+  return {
+    backend,
+    stored,
+    url: gate.url,
+    ask,
+    writes: () =>
+      backend.requests
+        .filter(({ method }) => !/^(?:GET|HEAD)$/.test(method))
+        .map(({ method, url }) => `${method} ${url}`),
+    hold(method) {
+      let release = () => {};
+      const answers = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      held.set(method, answers);
+      return () => {
+        held.delete(method);
+        release();
+      };
+    },
+    async tagOf(path) {
+      const tag = (await ask('GET', path)).headers.etag;
+      t.ok(tag, `a tag for ${path}`);
+      return tag ?? '';
+    },
+  };
+}
+
+/** Resolves once the backend has got a request of this method. */
+async function begun({ backend }: Scene, method: string): Promise<void> {
+  for (let count = 1; ; count += 1) {
+    await backend.arrived(count);
+    if (backend.requests[count - 1]?.method === method) return;
+  }
+}
+
+t.test('I7: what MOVE and COPY write waits for them', async (t) => {
+  for (const method of ['MOVE', 'COPY']) {
+    const scene = await startScene(t);
+    const tag = await scene.tagOf('/b');
+    const release = scene.hold(method);
+    const moving = scene.ask(method, '/a', { Destination: `${scene.url}/%62` });
+    await begun(scene, method);
+    const writing = scene.ask('PUT', '/b', { 'If-Match': tag }, 'b2');
+    // Another resource is nobody's business: its write is through before the one that waits.
+    await scene.ask('PUT', '/c', {}, 'c1');
+    t.same(scene.writes(), [`${method} /a`, 'PUT /c'], 'the write of the destination waits');
+    release();
+    t.equal((await moving).status, 204);
+    t.equal((await writing).status, 412, `and ${method} was faster`);
+    t.same(scene.writes(), [`${method} /a`, 'PUT /c']);
+  }
+});
+
+t.test('I7: MOVE and COPY wait for what is written', async (t) => {
+  for (const [method, busy] of [
+    ['MOVE', '/a'],
+    ['MOVE', '/b'],
+    ['COPY', '/b'],
+  ] as const) {
+    const scene = await startScene(t);
+    const tag = await scene.tagOf(busy);
+    const release = scene.hold('PUT');
+    const writing = scene.ask('PUT', busy, { 'If-Match': tag }, 'new');
+    await begun(scene, 'PUT');
+    const moving = scene.ask(method, '/a', { Destination: '/b' });
+    await scene.ask('POST', '/c');
+    t.same(scene.writes(), [`PUT ${busy}`, 'POST /c'], `${method} waits`);
+    release();
+    t.equal((await writing).status, 204);
+    t.equal((await moving).status, 204);
+    t.same(scene.writes(), [`PUT ${busy}`, 'POST /c', `${method} /a`]);
+  }
+});
+
+t.test('I7: two MOVEs into each other do not wait for each other for ever', async (t) => {
+  const scene = await startScene(t);
+  const tags = await Promise.all(['/a', '/b'].map((path) => scene.tagOf(path)));
+  const answers = await Promise.all([
+    scene.ask('MOVE', '/a', { Destination: '/b', 'If-Match': tags[0] ?? '' }),
+    scene.ask('MOVE', '/b', { Destination: '/a', 'If-Match': tags[1] ?? '' }),
+  ]);
+  t.same(answers.map(({ status }) => status).sort(), [204, 412], 'one of them was faster');
+  t.equal(scene.stored.size, 1);
+});
+
+t.test('I7: both are in doubt after MOVE, the destination alone after COPY', async (t) => {
+  for (const native of [false, true]) {
+    const policy = { recheck: Number.POSITIVE_INFINITY };
+    const scene = await startScene(t, { native, policy });
+    const [a, b] = [await scene.tagOf('/a'), await scene.tagOf('/b')];
+    t.equal((await scene.ask('COPY', '/a', { Destination: '/b' })).status, 204);
+    t.equal((await scene.ask('PUT', '/b', { 'If-Match': b }, 'b2')).status, 412, 'what was known of b is void');
+    t.equal((await scene.ask('PUT', '/a', { 'If-Match': a }, 'a1')).status, 204, 'a is as it was');
+    const again = await startScene(t, { native, policy });
+    const before = [await again.tagOf('/a'), await again.tagOf('/b')] as const;
+    t.equal((await again.ask('MOVE', '/a', { Destination: '/b' })).status, 204);
+    t.equal((await again.ask('PUT', '/a', { 'If-Match': before[0] }, 'a2')).status, 412, 'there is no a any more');
+    t.equal((await again.ask('PUT', '/b', { 'If-Match': before[1] }, 'b2')).status, 412, 'b is another');
+  }
+});
+
+t.test('I7: its conditions are about what is moved', async (t) => {
+  const scene = await startScene(t);
+  const [a, b] = [await scene.tagOf('/a'), await scene.tagOf('/b')];
+  t.equal((await scene.ask('MOVE', '/a', { Destination: '/b', 'If-Match': b })).status, 412);
+  t.same(scene.writes(), []);
+  t.equal((await scene.ask('MOVE', '/a', { Destination: '/b', 'If-Match': a })).status, 204);
+  t.equal(scene.stored.get('/b'), 'a1');
+});
+
+t.test('I7: under guard required MOVE needs a condition where `methods` names it', async (t) => {
+  const plain = await startScene(t, { policy: { guard: 'required' } });
+  t.equal((await plain.ask('MOVE', '/a', { Destination: '/b' })).status, 204);
+  const named = await startScene(t, { policy: { guard: 'required', methods: ['MOVE'] } });
+  t.equal((await named.ask('MOVE', '/a', { Destination: '/b' })).status, 428);
+});
+
+t.test('I7: a destination that is guarded is, wherever the rest comes from', async (t) => {
+  const routes = [{ path: '/a', policy: { guard: 'off' } }];
+  const scene = await startScene(t, { routes, policy: { recheck: Number.POSITIVE_INFINITY } });
+  const tag = await scene.tagOf('/b');
+  t.equal((await scene.ask('MOVE', '/a', { Destination: '/b', 'If-Match': '"of the backend"' })).status, 204);
+  t.equal(scene.backend.requests.at(-1)?.headers['if-match'], '"of the backend"', 'not the gate’s to judge');
+  t.equal((await scene.ask('PUT', '/b', { 'If-Match': tag }, 'b2')).status, 412);
+});
+
+t.test('I6, I7: a Destination that could be read in two ways is refused', async (t) => {
+  const scene = await startScene(t);
+  const rows: [destination: string, reason: RegExp][] = [
+    ['//b', /begins with/],
+    ['b', /begins with neither/],
+    ['*', /neither a URL/],
+    ['http://h/b#c', /fragment/],
+    ['/x/../../b', /climbs/],
+    ['/x/..;/b', /parameters/],
+    ['/x\\b', /backslash/],
+    ['ftp://h/b', /begins with neither/],
+    ['http://me:secret@h/b', /user information/],
+  ];
+  for (const [destination, reason] of rows) {
+    const answer = await scene.ask('MOVE', '/a', { Destination: destination });
+    t.equal(answer.status, 400, destination);
+    const problem = JSON.parse(answer.body.toString()) as { type: string; detail: string };
+    t.match(problem.type, /ambiguous-target$/);
+    t.match(problem.detail, reason, destination);
+  }
+  const twice = await request(`${scene.url}/a`, {
+    method: 'COPY',
+    headers: ['Destination', '/b', 'destination', '/c'],
+  });
+  t.equal(twice.status, 400);
+  t.same(scene.writes(), [], 'nothing was forwarded');
+  t.equal((await scene.ask('MOVE', '/a')).status, 201, 'to refuse one without Destination is for the upstream');
+  t.equal((await scene.ask('PUT', '/a', { Destination: 'what nobody reads' }, 'a')).status, 201);
+});
+
+t.test('R5: tags of the gate in `If` are told to the upstream as true or false', async (t) => {
+  const scene = await startScene(t);
+  const [a, b] = [await scene.tagOf('/a'), await scene.tagOf('/b')];
+  const old = '"im-AAAAAAAAAAAAAAAAAAAAAA"';
+  const yes = 'Not <DAV:no-lock>';
+  const no = '<DAV:no-lock>';
+  const rows: [sent: string, told: string][] = [
+    [`([${a}])`, `(${yes})`],
+    [`([${old}])`, `(${no})`],
+    [`(Not [${a}])`, `(${no})`],
+    [`(Not [${old}])`, `(${yes})`],
+    [`(<urn:l> [${a}])`, `(<urn:l> ${yes})`],
+    [`(<urn:l> [${old}]) (Not <DAV:no-lock> [${a}])`, `(<urn:l> ${no}) (Not <DAV:no-lock> ${yes})`],
+    [`([W/${a}])`, `(${no})`],
+    [`([${a.slice(0, -1)}-gzip"])`, `(${yes})`],
+    [`(["native"] [${a}])`, `(["native"] ${yes})`],
+    [`</a> ([${a}]) </b> ([${b}])`, `</a> (${yes}) </b> (${yes})`],
+    [`<${scene.url}/b> (<urn:l> [${a}])`, `<${scene.url}/b> (<urn:l> ${no})`],
+    [`</nowhere> ([${a}]) (Not [${a}])`, `</nowhere> (${no}) (${yes})`],
+    // What has no tag of the gate's is the upstream's to judge, readable or not.
+    ['(["native"])', '(["native"])'],
+    ['(<urn:l>', '(<urn:l>'],
+  ];
+  for (const [sent, told] of rows) {
+    const answer = await scene.ask('PUT', '/a', { If: sent }, 'a1');
+    t.equal(answer.status, 204, sent);
+    t.equal(scene.backend.requests.filter(({ method }) => method === 'PUT').at(-1)?.headers.if, told, sent);
+  }
+  const unread = await scene.ask('PUT', '/a', { If: `([${a}]` }, 'a2');
+  t.equal(unread.status, 400);
+  t.match(JSON.parse(unread.body.toString()), { precondition: 'If', detail: /position \d+/ });
+  t.equal((await scene.ask('PUT', '/a', { If: `<//b> ([${a}])` }, 'a2')).status, 400);
+  t.equal(scene.stored.get('/a'), 'a1');
+});
+
+t.test('R5: any method is guarded by such a tag, and waits in line', async (t) => {
+  const scene = await startScene(t);
+  const tag = await scene.tagOf('/a');
+  const release = scene.hold('PUT');
+  const writing = scene.ask('PUT', '/a', { 'If-Match': tag }, 'a2');
+  await begun(scene, 'PUT');
+  const locking = scene.ask('LOCK', '/a', { If: `([${tag}])` });
+  await scene.ask('POST', '/c');
+  t.same(scene.writes(), ['PUT /a', 'POST /c']);
+  release();
+  t.equal((await writing).status, 204);
+  await locking;
+  const lock = scene.backend.requests.find(({ method }) => method === 'LOCK');
+  t.equal(lock?.headers.if, '(<DAV:no-lock>)', 'stale by the time that it was decided');
+});
+
+t.test('R5: `If` beside other conditions, weakened tags, report mode', async (t) => {
+  const scene = await startScene(t, { policy: { lenient: ['weakened'] } });
+  const tag = await scene.tagOf('/a');
+  const ifOfLast = () => scene.backend.requests.filter(({ method }) => method === 'PUT').at(-1)?.headers.if;
+  t.equal((await scene.ask('PUT', '/a', { If: `([W/${tag}])`, 'If-Match': tag }, 'a1')).status, 204);
+  t.equal(ifOfLast(), '(Not <DAV:no-lock>)');
+  t.equal((await scene.ask('PUT', '/a', { If: `([${tag}])`, 'If-Match': '"x"' }, 'a2')).status, 412);
+  const reports = await startScene(t, { policy: { mode: 'report' } });
+  await reports.ask('PUT', '/a', { If: '(["im-AAAAAAAAAAAAAAAAAAAAAA"]) (Not ["im-AAAAAAAAAAAAAAAAAAAAAA"])' }, 'a2');
+  t.equal(reports.backend.requests.at(-1)?.headers.if, '(Not <DAV:no-lock>) (Not <DAV:no-lock>)', 'refuses nothing');
+});
+
+t.test('R5: what is tagged is leased, but not written', async (t) => {
+  const scene = await startScene(t, { native: true, policy: { recheck: Number.POSITIVE_INFINITY } });
+  const b = await scene.tagOf('/b');
+  const foreign = '"im-AAAAAAAAAAAAAAAAAAAAAA"';
+  const release = scene.hold('PUT');
+  const writing = scene.ask('PUT', '/a', { If: `</b> (Not [${foreign}])` }, 'a2');
+  await begun(scene, 'PUT');
+  const other = scene.ask('PUT', '/b', { 'If-Match': b }, 'b1');
+  await scene.ask('POST', '/c');
+  t.same(scene.writes(), ['PUT /a', 'POST /c'], 'the write of the tagged resource waits');
+  release();
+  t.equal((await writing).status, 204);
+  t.equal((await other).status, 204, 'and its tag is as good as it was');
+});
