@@ -71,6 +71,9 @@ export function notModified(passage: Passage, head: ResponseHead, tag: TagChange
 function relayedFields({ parts, exchange, resource, fields }: Passage, head: ResponseHead, tag: TagChange): string[] {
   let raw = endToEnd(head.rawHeaders, 'response', gateOwned);
   if (tag !== 'keep') raw = withEntityTag(raw, tag.etag);
+  // RFC 9110 15.5.22: without it this answer would not say what is to be spoken instead.
+  const protocols = head.status === 426 ? fieldLine(head.rawHeaders, 'upgrade') : undefined;
+  if (protocols !== undefined) raw.push('Upgrade', protocols, 'Connection', 'Upgrade');
   if (resource.policy.guard !== 'off') {
     // Many servers leave the permission out of their errors: those say nothing about the others.
     const isGood = head.status < 300 || head.status === 304;

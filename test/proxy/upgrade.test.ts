@@ -223,6 +223,12 @@ t.test('an answer other than 101 is an answer like any other, and the last on it
       matches: /^HTTP\/1\.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n/,
       body: '2\r\nno\r\n0\r\nX-T: 1\r\n\r\n',
     },
+    {
+      answer: 'HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: foo/2\r\nContent-Length: 2\r\n\r\nno',
+      matches:
+        /^HTTP\/1\.1 426 Upgrade Required\r\nContent-Length: 2\r\nUpgrade: foo\/2\r\nConnection: Upgrade\r\nVia: .+\r\nX-Request-Id: .+\r\nConnection: close\r\n/,
+      body: 'no',
+    },
     { answer: 'HTTP/1.1 304 Not Modified\r\n\r\n', matches: /^HTTP\/1\.1 304 Not Modified\r\n/, body: '' },
     { answer: 'HTTP/1.1 204 No Content\r\n\r\n', matches: /^HTTP\/1\.1 204 No Content\r\n/, body: '' },
     {
