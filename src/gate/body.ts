@@ -1,4 +1,4 @@
-import { fieldLine, hasField } from '../http/fields.js';
+import { fieldLine, hasField, passableRequestTrailers } from '../http/fields.js';
 import type { RequestBodyError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
 import { arrivedWithHead, RequestStream, receiveBody } from '../upstream/request-body.js';
@@ -36,7 +36,7 @@ export async function receive(passage: Passage): Promise<WriteBody | RequestBody
   const { bytes } = received;
   const chunked = !hasField(fields, 'content-length');
   return {
-    send: () => ({ kind: 'held', bytes, chunked }),
+    send: () => ({ kind: 'held', bytes, chunked, trailers: passableRequestTrailers(body.rawTrailers ?? []) }),
     hash: async () => contentHash(passage, bytes),
     bytes,
   };

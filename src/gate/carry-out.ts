@@ -84,7 +84,7 @@ export function brokeOff(head: ResponseHead, call: Call): boolean {
 /** W9, W10: the upstream has said what became of the write. */
 async function answeredWrite(passage: Passage, reply: WriteReply, write: Write): Promise<Done> {
   const { head, call, aborted, broken } = reply;
-  const result = broken ? 'unknown' : resultOf(head.status);
+  const result = broken ? 'unknown' : resultOf(passage.method, head.status);
   passage.record.outcome = result;
   const rest = restAfter(aborted, passage.parts.limits.quarantine);
   const { body, knowledge } = write;

@@ -1,4 +1,4 @@
-import { scanDavIf, type TagTerm, tellTerms } from '../headers/dav-if.js';
+import { isFalse, scanDavIf, type TagTerm, tellTerms } from '../headers/dav-if.js';
 import { FieldNames, fieldLine, hasField, type RawHeaders, withoutFields } from '../http/fields.js';
 import type { MalformedCondition } from '../http/preconditions.js';
 import type { Target } from '../resource/target.js';
@@ -7,6 +7,7 @@ import type { Observation } from '../store/store.js';
 import { isSynthetic, syntheticPrefix } from '../version/tag.js';
 import { type Decision, decideConditions, type Forward, type Refusal } from './decision.js';
 import type { GateParts, Passage, Resource } from './passage.js';
+import { wordsOnIf } from './wording.js';
 
 /** A resource that an `If` field has synthetic tags for. */
 interface Tagged {
@@ -20,6 +21,8 @@ export interface TaggedConditions {
   readonly tagged: readonly Tagged[];
   /** Keys of those resources. */
   readonly keys: readonly string[];
+  /** How many conditions each of the field's lists has. */
+  readonly lists: readonly number[];
   readonly malformed: MalformedCondition | undefined;
 }
 
@@ -48,7 +51,10 @@ export function readDavIf(
   for (const term of scanned.terms) {
     if (!isSynthetic(term.tag) && !term.tag.startsWith(weakened)) continue;
     const named = term.resource === undefined ? undefined : locateReference(term.resource, host);
-    if (named?.kind === 'refused') return unreadable({ position: term.start, reason: `of its URL. ${named.reason}` });
+    if (named?.kind === 'refused') {
+      const position = value.lastIndexOf(`<${term.resource}>`, term.start);
+      return unreadable({ position, reason: `this URL could be read in two ways. ${named.reason.slice(0, -1)}` });
+    }
     const other = named === undefined || named.resource.key === resource.key ? undefined : named;
     const key = other?.resource.key ?? resource.key;
     const tagged = byKey.get(key) ?? { other, terms: [] };
@@ -56,17 +62,17 @@ export function readDavIf(
     byKey.set(key, tagged);
   }
   if (byKey.size === 0) return undefined;
-  return { tagged: [...byKey.values()], keys: [...byKey.keys()], malformed: undefined };
+  return { tagged: [...byKey.values()], keys: [...byKey.keys()], lists: scanned.lists, malformed: undefined };
 }
 
 function unreadable({ position, reason }: { position: number; reason: string }): TaggedConditions {
-  return { tagged: [], keys: [], malformed: { field: 'If', position, reason } };
+  return { tagged: [], keys: [], lists: [], malformed: { field: 'If', position, reason } };
 }
 
 /**
  * Tells the upstream of each synthetic tag in `If` whether it is current (R5): as an If-Match with that tag alone would
  * be decided, each about its own resource. What the whole field comes to is for the upstream to say, which knows the
- * locks.
+ * locks; but what cannot hold whatever they are is refused here, because not every upstream looks at `If`.
  *
  * @param forward what the other conditions of the request came to
  * @param knowledge of the request's own resource
@@ -97,7 +103,13 @@ export async function tellTags(
       if (other === undefined) observation ??= decision.observation;
     }
   }
-  return { ...forward, observation, fields: told(passage, forward.fields, (term) => current.has(term)) };
+  const isTrue = (term: TagTerm): boolean => current.has(term) !== term.isNegated;
+  // Lists about other resources alone are no condition to some upstreams.
+  const isOwn = passage.davIf?.tagged.some(({ other }) => other === undefined) === true;
+  if (isOwn && isFalse(termsOf(passage), passage.davIf?.lists ?? [], isTrue)) {
+    return { kind: 'refuse', name: 'precondition-failed', observation, details: wordsOnIf(passage, observation) };
+  }
+  return { ...forward, observation, fields: told(passage, forward.fields, isTrue) };
 }
 
 const ofAnother = { view: undefined, seenTags: nothingSeen };
@@ -120,13 +132,17 @@ function matchOf({ resource }: Passage, { tag }: TagTerm): Passage['conditions']
 
 /** The fields with an `If` that refuses nothing because of a tag that the upstream has never seen (W14). */
 export function withoutTaggedTerms(passage: Passage, fields: readonly string[]): readonly string[] {
-  return passage.davIf === undefined ? fields : told(passage, fields, ({ isNegated }) => !isNegated);
+  return passage.davIf === undefined ? fields : told(passage, fields, () => true);
 }
 
-function told(passage: Passage, fields: readonly string[], holds: (term: TagTerm) => boolean): readonly string[] {
-  const terms = (passage.davIf?.tagged ?? []).flatMap((tagged) => tagged.terms);
+function told(passage: Passage, fields: readonly string[], isTrue: (term: TagTerm) => boolean): readonly string[] {
+  const terms = termsOf(passage);
   if (terms.length === 0) return fields;
-  terms.sort((one, other) => one.start - other.start);
   const value = fieldLine(passage.fields, 'if') ?? '';
-  return [...withoutFields(fields, field), 'If', tellTerms(value, terms, holds)];
+  return [...withoutFields(fields, field), 'If', tellTerms(value, terms, passage.davIf?.lists ?? [], isTrue)];
+}
+
+function termsOf({ davIf }: Passage): TagTerm[] {
+  const terms = (davIf?.tagged ?? []).flatMap((tagged) => tagged.terms);
+  return terms.sort((one, other) => one.start - other.start);
 }

@@ -42,46 +42,61 @@ export function restsOnDateAlone(conditions: Preconditions): boolean {
 }
 
 /**
- * An observation as the thing that RFC 9110 13 compares with. A synthetic tag matches by its hash alone, whatever
- * content coding it was issued for (V2); a native one only where it may be used (V6, V7).
+ * An observation as the thing that RFC 9110 13 compares with. A native tag matches only where it may be used (V6, V7), a
+ * synthetic one by its hash alone, whatever content coding it was issued for (V2).
  */
 class Compared implements Current {
   readonly exists: boolean;
-  readonly #observation: Observation;
+  protected readonly observation: Observation;
   /** A tag of no other use, which If-None-Match is held against too. */
   readonly #besides: string | undefined;
 
   constructor(observation: Observation, besides: string | undefined) {
     this.exists = observation.exists;
-    this.#observation = observation;
+    this.observation = observation;
     this.#besides = besides;
   }
 
   get lastModified(): number | undefined {
-    return parseHttpDate(this.#observation.lastModified);
+    return parseHttpDate(this.observation.lastModified);
   }
 
   strongMatch(tag: string): boolean {
-    const { native, hash } = this.#observation;
-    if (isSynthetic(tag)) return hash !== undefined && syntheticHash(tag) === hash;
-    return native !== undefined && strongMatch(tag, native);
+    const { native } = this.observation;
+    return isSynthetic(tag) ? this.isCurrent(tag) : native !== undefined && strongMatch(tag, native);
   }
 
   weakMatch(tag: string): boolean {
-    const { native, hash } = this.#observation;
+    const { native } = this.observation;
     if (this.#besides !== undefined && weakMatch(tag, this.#besides)) return true;
     const strong = withoutWeakness(tag);
-    if (isSynthetic(strong)) return hash !== undefined && syntheticHash(strong) === hash;
-    return native !== undefined && weakMatch(tag, native);
+    return isSynthetic(strong) ? this.isCurrent(strong) : native !== undefined && weakMatch(tag, native);
+  }
+
+  protected isCurrent(synthetic: string): boolean {
+    const { hash } = this.observation;
+    return hash !== undefined && syntheticHash(synthetic) === hash;
+  }
+}
+
+/** The same where it is the representation itself that matters: those of other codings are others (RFC 9110 8.8.3.3). */
+class Selected extends Compared {
+  protected override isCurrent(synthetic: string): boolean {
+    return synthetic === this.observation.etag;
   }
 }
 
 /** What the conditions of a read are held against. */
-export function asCurrent(observation: Observation): Current {
+export function asSelected(observation: Observation): Current {
+  return new Selected(observation, undefined);
+}
+
+/** What tells whether a tag was issued for the content that was observed. */
+function asCurrent(observation: Observation): Current {
   return new Compared(observation, undefined);
 }
 
-/** The same for a write, whose If-None-Match also holds against tags that are of no other use (W6). */
+/** What the conditions of a write are held against; its If-None-Match also against tags that are of no other use (W6). */
 export function asCurrentForWrite(observation: Observation): Current {
   return new Compared(observation, observation.upstreamTag);
 }

@@ -32,7 +32,7 @@ export function enter(
     const details = { detail: fault.detail, next: 'Correct the request and send it again.', close: true };
     return { answer: made(exchange, record, fault.name, details) };
   }
-  const sent = endToEnd(exchange.rawHeaders, 'request', notForwarded);
+  const sent = endToEnd(exchange.rawHeaders, notForwarded);
   const override = methodOverride(sent, target.query);
   if (override.kind === 'conflict') {
     const detail = `The request names more than one method to be taken for: ${override.methods.join(', ')}.`;
@@ -53,9 +53,10 @@ export function enter(
     return { answer: made(exchange, record, 'ambiguous-target', { detail, next }) };
   }
   const conditions = conditionsOf(sent, policy, exchange.arrivedAt);
-  const fields = policy.lenient.length === 0 ? sent : forgiven(sent, target, policy.lenient);
-  const isGuarded = policy.guard !== 'off' && !safeMethods.has(method);
-  const davIf = isGuarded ? readDavIf(sent, resource, host, parts.locateReference) : undefined;
+  const isTouched = policy.guard !== 'off';
+  const fields = isTouched && policy.lenient.length > 0 ? forgiven(sent, target, policy.lenient) : sent;
+  const davIf =
+    isTouched && !safeMethods.has(method) ? readDavIf(sent, resource, host, parts.locateReference) : undefined;
   const destination = named?.resource;
   const facts = { target, readTarget, host, method, fields, conditions, resource, destination, davIf };
   return { parts, exchange, record, ...facts, seenTags: nothingSeen };

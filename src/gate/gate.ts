@@ -1,4 +1,4 @@
-import { parseTarget } from '../resource/target.js';
+import { parseTarget, type Target } from '../resource/target.js';
 import type { ProblemDetails } from './answers.js';
 import { streamBody } from './body.js';
 import { enter, made } from './enter.js';
@@ -61,6 +61,9 @@ const internalError: ProblemDetails = {
   next: 'Fetch the resource to see its state; report the request id to the operator.',
 };
 
+/** RFC 9110 9.3.7: the server in general, which to a client is the upstream. */
+const theServer: Target = { raw: '*', path: '*', query: undefined, authority: undefined };
+
 /** Finds out what a request is, and hands it to the protocol that it calls for. */
 function route(
   parts: GateParts,
@@ -72,9 +75,12 @@ function route(
     const next = 'Send the request-target in one unambiguous form.';
     return made(exchange, record, 'ambiguous-target', { detail: parsed.reason, next, close: true });
   }
-  // RFC 9110 9.3.7: `*` asks about the server that it reaches, which is the gate.
-  if (parsed.kind === 'asterisk') return aboutTheGate(exchange, record);
-  const passage = enter(parts, exchange, record, parsed.target);
+  const isAboutServer = parsed.kind === 'asterisk';
+  if (isAboutServer && exchange.method !== 'OPTIONS') {
+    const details = { detail: 'Only OPTIONS has the target "*".', next: 'Name a path.', close: true };
+    return made(exchange, record, 'ambiguous-target', details);
+  }
+  const passage = enter(parts, exchange, record, isAboutServer ? theServer : parsed.target);
   if ('answer' in passage) return passage.answer;
 
   const { method, resource, destination } = passage;
@@ -127,16 +133,6 @@ async function pass(passage: Passage): Promise<Answer | undefined> {
 
 function failed(passage: Passage, error: unknown): Answer | undefined {
   return passage.exchange.isGone ? undefined : failure(passage, error, undefined);
-}
-
-function aboutTheGate(exchange: Exchange, record: DecisionRecord): Answer {
-  if (exchange.method !== 'OPTIONS') {
-    const details = { detail: 'Only OPTIONS has the target "*".', next: 'Name a path.', close: true };
-    return made(exchange, record, 'ambiguous-target', details);
-  }
-  record.kind = 'made';
-  record.status = 204;
-  return { status: 204, statusText: undefined, rawHeaders: [], body: undefined };
 }
 
 /** A3: every answer has exactly one. */

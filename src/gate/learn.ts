@@ -113,10 +113,16 @@ function givenTag({ head, hash, validator }: Reading, native: string | undefined
 /** How a forwarded write ended, by the upstream's status (W9's table). */
 export type WriteResult = 'changed' | 'as-it-was' | 'doubt' | 'unknown';
 
+/**
+ * Methods that leave the content of what there is as it was: an unchanged tag says nothing against itself then (RFC 4918
+ * 8.6). LOCK may make what was not there.
+ */
+const keepsContent: ReadonlySet<string> = new Set(['LOCK', 'PROPPATCH', 'UNLOCK']);
+
 /** @param status of the upstream's final answer to a write */
-export function resultOf(status: number): WriteResult {
+export function resultOf(method: string, status: number): WriteResult {
   if (status === 202 || status === 408 || status === 502 || status === 504) return 'unknown';
-  if (status >= 200 && status < 300) return 'changed';
+  if (status >= 200 && status < 300) return keepsContent.has(method) ? 'doubt' : 'changed';
   if (status === 404 || status === 410 || status === 412) return 'doubt';
   return status >= 400 && status < 500 ? 'as-it-was' : 'doubt';
 }
@@ -147,7 +153,9 @@ export function outcomeOf(result: WriteResult, status: number, facts: WriteFacts
   if (result === 'as-it-was') return { kind: 'asItWas', observation: unchanged };
   if (result === 'unknown') return { kind: 'unknown', rest, before };
   if (result === 'changed') return { kind: 'changed', observation: after, before, given, doubts };
-  return status >= 400 && status < 500 ? { kind: 'doubt' } : { kind: 'changed', before, doubts };
+  // A refusal, or a success that left the content as it was.
+  const isKept = (status >= 400 && status < 500) || (status >= 200 && status < 300);
+  return isKept ? { kind: 'doubt' } : { kind: 'changed', before, doubts };
 }
 
 /** How long a resource rests after a client aborted its own body, in milliseconds at most (W11). */

@@ -8,7 +8,7 @@ import { readRepresentation } from '../upstream/probe.js';
 import { discard, holdBack, mayHold } from '../upstream/represent.js';
 import { hashRepresentation, headerVersionHash } from '../version/tag.js';
 import { breaksSignature, planRead, planReadAgain, type ReadPlan, withoutConditions } from './conditions.js';
-import { asCurrent } from './decide.js';
+import { asSelected } from './decide.js';
 import type { Answer } from './exchange.js';
 import { asksPastCaches, isCached, nativeTag, observationOf } from './learn.js';
 import { hashingFor, type Passage, refuse, send, sendRead, timeoutsOf } from './passage.js';
@@ -76,7 +76,12 @@ function abortWithClient({ exchange }: Passage, call: Call): void {
 function provesNothing(passage: Passage, head: ResponseHead): boolean {
   const compared = head.status === 304 || (head.status === 206 && hasField(passage.fields, 'if-range'));
   const tag = fieldLine(head.rawHeaders, 'etag');
-  if (!compared || tag === undefined || passage.resource.policy.validator.kind !== 'auto') return false;
+  const { validator, lenient } = passage.resource.policy;
+  if (!compared || validator.kind !== 'auto') return false;
+  // What was taken for a tag that somebody else had weakened may be one that the upstream itself calls weak (V6).
+  const mayBeWeak = lenient.includes('weakened') && hasField(passage.fields, 'if-none-match');
+  if (mayBeWeak && nativeTag(passage, head) === undefined) return true;
+  if (tag === undefined) return false;
   const mayRepeat = hasField(head.rawHeaders, 'last-modified') || isBarred(passage.seenTags, tag, undefined);
   return mayRepeat && nativeTag(passage, head) === undefined;
 }
@@ -215,7 +220,7 @@ function conclude(
   drop: () => void,
 ): Answer {
   if (taken === undefined) return whole();
-  const evaluation = evaluate(passage.method, taken, asCurrent(observation));
+  const evaluation = evaluate(passage.method, taken, asSelected(observation));
   if (evaluation.result === 'proceed') return whole();
   drop();
   if (evaluation.result === 'not-modified') {

@@ -69,7 +69,7 @@ export function notModified(passage: Passage, head: ResponseHead, tag: TagChange
 }
 
 function relayedFields({ parts, exchange, resource, fields }: Passage, head: ResponseHead, tag: TagChange): string[] {
-  let raw = endToEnd(head.rawHeaders, 'response', gateOwned);
+  let raw = endToEnd(head.rawHeaders, gateOwned);
   if (tag !== 'keep') raw = withEntityTag(raw, tag.etag);
   // RFC 9110 15.5.22: without it this answer would not say what is to be spoken instead.
   const protocols = head.status === 426 ? fieldLine(head.rawHeaders, 'upgrade') : undefined;

@@ -34,7 +34,7 @@ export async function passUnguarded(
   try {
     const head = await call.head;
     record.upstream = parts.clock.now() - sentAt;
-    const result = resultOf(head.status);
+    const result = resultOf(passage.method, head.status);
     record.outcome = result;
     const settled = call.sent.then(() => {
       const aborted = call.failure instanceof RequestBodyError;

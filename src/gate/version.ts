@@ -186,6 +186,8 @@ async function observe(
   const { parts, resource } = passage;
   const { validator } = resource.policy;
   const receivedAt = parts.clock.now();
+  // What the gate may have to say about this version is for the same scripts to read as the version itself (R6).
+  if (head.status === 200) parts.cors.learn(resource.route, fieldLine(passage.fields, 'origin'), head.rawHeaders);
   const usable = validator.kind === 'upstream' || nativeTag(passage, head) !== undefined;
   const reads = method === 'GET' && head.status === 200 && (!usable || options.wantsHash || options.wantsBytes);
   const hashing = hashingFor(passage, options.limit);

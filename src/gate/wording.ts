@@ -28,6 +28,18 @@ export function wordsOnFailure(
   };
 }
 
+/** What a 412 says where WebDAV's `If` cannot hold (R5). */
+export function wordsOnIf(passage: Passage, current: Observation | undefined): ProblemDetails {
+  return {
+    detail: 'No list in If can hold: each has an entity-tag that is not as it says, whatever the locks are.',
+    next: 'Fetch the resource (or HEAD for its ETag), apply the change again, and retry with the new ETag.',
+    condition: 'If',
+    received: receivedIn(passage, 'If'),
+    current,
+    decidedBy: passage.record.decidedBy ?? 'probe',
+  };
+}
+
 /** What a 502 `version-unknown` says (W4, W5). `bound`: the credentials are good for one request. */
 export function wordsOnUnknown(passage: Passage, reason: string, bound: boolean): ProblemDetails {
   const name = leadingCondition(passage);

@@ -234,9 +234,10 @@ async function decide(
 ): Promise<Decision> {
   const decision = await decideConditions(passage, knowledge, since, made);
   if (passage.davIf === undefined || decision.kind !== 'forward') return decision;
-  const reports = passage.resource.policy.mode === 'report';
-  if (reports) return { ...decision, fields: withoutTaggedTerms(passage, decision.fields) };
-  return tellTags(passage, decision, knowledge, since);
+  const told = await tellTags(passage, decision, knowledge, since);
+  // W14: what is not refused here must not be refused there for tags that it has never seen.
+  const reports = passage.resource.policy.mode === 'report' && told.kind === 'forward';
+  return reports ? { ...told, fields: withoutTaggedTerms(passage, decision.fields) } : told;
 }
 
 /** The fields of a write that is forwarded whatever its conditions come to (W14), without tags of the gate's own. */

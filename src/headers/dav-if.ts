@@ -9,11 +9,18 @@ export interface TagTerm {
   readonly tag: EntityTag;
   /** URI reference of the tagged list that it stands in; undefined: it is about the request's own resource. */
   readonly resource: string | undefined;
+  /** Which of the lists it stands in, counted from 0. */
+  readonly list: number;
 }
 
 /** WebDAV's `If` as far as its entity-tags go; `position` is the 0-based place of what cannot be read. */
 export type DavIf =
-  | { readonly kind: 'terms'; readonly terms: readonly TagTerm[] }
+  | {
+      readonly kind: 'terms';
+      readonly terms: readonly TagTerm[];
+      /** How many conditions each of the lists has, tags and state tokens. */
+      readonly lists: readonly number[];
+    }
   | { readonly kind: 'malformed'; readonly position: number; readonly reason: string };
 
 const blank = /[ \t]*/y;
@@ -32,21 +39,46 @@ export function scanDavIf(value: string): DavIf {
 }
 
 /**
- * The field with some of its terms told: a term that is true becomes `Not <DAV:no-lock>`, one that is false
- * `<DAV:no-lock>`, because no resource is ever locked with that token (RFC 4918 10.4.8). All else stays as it is.
+ * The field with some of its terms told: one that is false becomes `<DAV:no-lock>`, because no resource is ever locked with
+ * that token (RFC 4918 10.4.8); one that is true goes, or becomes `Not <DAV:no-lock>` where its list has no other condition.
+ * All else stays as it is.
  *
  * @param terms in the order in which they stand
- * @param holds whether the resource has the term's tag now, whatever its `Not` makes of that
+ * @param lists of the field
+ * @param isTrue whether a term holds, its `Not` included
  */
-export function tellTerms(value: string, terms: readonly TagTerm[], holds: (term: TagTerm) => boolean): string {
+export function tellTerms(
+  value: string,
+  terms: readonly TagTerm[],
+  lists: readonly number[],
+  isTrue: (term: TagTerm) => boolean,
+): string {
+  const left = [...lists];
   let told = '';
   let position = 0;
   for (const term of terms) {
-    const isTrue = holds(term) !== term.isNegated;
-    told += `${value.slice(position, term.start)}${isTrue ? alwaysTrue : alwaysFalse}`;
-    position = term.end;
+    const holds = isTrue(term);
+    const conditions = left[term.list] ?? 0;
+    // Some servers take `Not` for all that follows in the list.
+    const goes = holds && conditions > 1;
+    if (goes) left[term.list] = conditions - 1;
+    told += value.slice(position, term.start) + (goes ? '' : holds ? alwaysTrue : alwaysFalse);
+    position = goes && value[term.end] === ' ' ? term.end + 1 : term.end;
   }
   return told + value.slice(position);
+}
+
+/**
+ * Whether a field cannot hold, whatever the locks are: one of its lists would have to (RFC 4918 10.4.3), and each has a
+ * term that is false.
+ */
+export function isFalse(
+  terms: readonly TagTerm[],
+  lists: readonly number[],
+  isTrue: (term: TagTerm) => boolean,
+): boolean {
+  const falseLists = new Set(terms.filter((term) => !isTrue(term)).map(({ list }) => list));
+  return falseLists.size === lists.length;
 }
 
 const alwaysFalse = '<DAV:no-lock>';
@@ -55,6 +87,7 @@ const alwaysTrue = `Not ${alwaysFalse}`;
 class Scanner {
   readonly #value: string;
   readonly #terms: TagTerm[] = [];
+  readonly #lists: number[] = [];
   #position = 0;
 
   constructor(value: string) {
@@ -63,24 +96,24 @@ class Scanner {
 
   scan(): DavIf {
     let resource: string | undefined;
-    let lists = 0;
     for (this.#take(blank); this.#position < this.#value.length; this.#take(blank)) {
       const start = this.#position;
       if (this.#value[start] === '(') {
         const fault = this.#list(resource);
         if (fault !== undefined) return fault;
-        lists += 1;
         continue;
       }
-      if (lists > 0 && resource === undefined) return malformed(start, 'lists with and without a URL stand together');
-      resource = this.#take(codedUrl)?.[1];
-      if (resource === undefined) return malformed(start, 'a list in parentheses must stand here: (["abc"])');
+      const named = this.#take(codedUrl)?.[1];
+      if (named === undefined) return malformed(start, 'a list in parentheses must stand here: (["abc"])');
+      if (this.#lists.length > 0 && resource === undefined) {
+        return malformed(start, 'lists with and without a URL must not stand together');
+      }
+      resource = named;
       this.#take(blank);
       if (this.#value[this.#position] !== '(') return malformed(this.#position, 'a URL must have a list behind it');
     }
-    return lists > 0
-      ? { kind: 'terms', terms: this.#terms }
-      : malformed(0, 'the value is empty: a list must stand here');
+    if (this.#lists.length === 0) return malformed(0, 'the value is empty: a list must stand here');
+    return { kind: 'terms', terms: this.#terms, lists: this.#lists };
   }
 
   #list(resource: string | undefined): DavIf | undefined {
@@ -90,6 +123,7 @@ class Scanner {
       const start = this.#position;
       if (this.#value[start] === ')' && conditions > 0) {
         this.#position += 1;
+        this.#lists.push(conditions);
         return undefined;
       }
       const isNegated = this.#take(not) !== undefined;
@@ -99,7 +133,7 @@ class Scanner {
       if (tag === undefined) {
         return malformed(this.#position, 'a <state token> or an ["entity-tag"] must stand here, and ) at the end');
       }
-      this.#terms.push({ start, end: this.#position, isNegated, tag, resource });
+      this.#terms.push({ start, end: this.#position, isNegated, tag, resource, list: this.#lists.length });
     }
   }
 

@@ -4,11 +4,8 @@ import { FieldNames, fieldLine, type RawHeaders, withoutFields } from '../http/f
 /** What middleboxes and clients do to tags on their way back (policy key `lenient`). */
 export type LenientMode = 'weakened' | 'gzip-suffix' | 'unquoted';
 
-/**
- * What servers and proxies put behind a tag when they compress: Apache `-gzip`, `-br`; Jetty `--gzip`; others `;gzip`.
- * Linear: what stands before it is taken as short as it can be, once.
- */
-const codingSuffix = /^((?:W\/)?"[^"]+?)(?:--?|;)(?:gzip|br|deflate|zstd)"$/;
+/** What servers and proxies put behind a tag when they compress: Apache `-gzip`, `-br`; Jetty `--gzip`; others `;gzip`. */
+const codingSuffix = /(?:-|;)(?:gzip|br|deflate|zstd)"$/;
 
 const tagFields = [
   { name: 'If-Match', lower: 'if-match', names: new FieldNames(['if-match']) },
@@ -21,9 +18,8 @@ const tagFields = [
  * know of it. Fields that cannot be read even so stay as they are.
  *
  * - `unquoted`: `abc` is read as `"abc"`, `W/abc` as `W/"abc"`.
- * - `weakened`: in If-Match `W/"abc"` is read as `"abc"`: a middlebox that compresses turns strong tags into weak ones. In
- *   If-None-Match the comparison is weak anyway.
- * - `gzip-suffix`: `"abc-gzip"` is read as itself or `"abc"`.
+ * - `weakened`: `W/"abc"` is read as `"abc"`: a middlebox that compresses turns strong tags into weak ones.
+ * - `gzip-suffix`: `"abc-gzip"` is read as itself or `"abc"`, `"abc--gzip"` as `"abc-"` or `"abc"` too.
  *
  * @param raw fields of a request
  * @returns a new flat list, or `raw` itself where nothing differs
@@ -32,21 +28,29 @@ export function strictConditions(raw: RawHeaders, modes: readonly LenientMode[])
   let fields = raw;
   for (const { name, lower, names } of tagFields) {
     const line = fieldLine(raw, lower);
-    const strict = line === undefined ? undefined : strictValue(line, lower === 'if-match', modes);
+    const strict = line === undefined ? undefined : strictValue(line, modes);
     if (strict !== undefined && strict !== line) fields = [...withoutFields(fields, names), name, strict];
   }
   return fields;
 }
 
-function strictValue(line: string, isMatch: boolean, modes: readonly LenientMode[]): string | undefined {
+function strictValue(line: string, modes: readonly LenientMode[]): string | undefined {
   const list = scanEntityTags(line, { unquoted: modes.includes('unquoted') });
   if (list.kind !== 'tags') return undefined;
-  const strengthens = isMatch && modes.includes('weakened');
+  const strengthens = modes.includes('weakened');
   const cutsCoding = modes.includes('gzip-suffix');
   const tags = list.tags.flatMap((sent) => {
     const tag = strengthens && isWeak(sent) ? sent.slice(2) : sent;
-    const cut = cutsCoding ? codingSuffix.exec(tag)?.[1] : undefined;
-    return cut === undefined ? [tag] : [tag, `${cut}"`];
+    return cutsCoding ? [tag, ...withoutCoding(tag)] : [tag];
   });
   return [...new Set(tags)].join(', ');
+}
+
+/** What a tag may have been before a coding was put behind it. */
+function withoutCoding(tag: string): string[] {
+  const suffix = codingSuffix.exec(tag)?.[0];
+  if (suffix === undefined) return [];
+  const before = tag.slice(0, -suffix.length);
+  const readings = suffix.startsWith('-') && before.endsWith('-') ? [before, before.slice(0, -1)] : [before];
+  return readings.filter((text) => !text.endsWith('"')).map((text) => `${text}"`);
 }

@@ -29,12 +29,9 @@ function lengthBit({ length }: string): number {
 }
 
 /** Fields that concern one connection only, whether `Connection` nominates them or not (RFC 9110 7.6.1). */
-const hopByHop = ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade'];
-
-const ofTheConnection = {
-  request: new FieldNames([...hopByHop, 'trailer']),
-  response: new FieldNames(hopByHop),
-};
+const ofTheConnection = new FieldNames([
+  ...['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade'],
+]);
 
 /** What Connection nearly always says: nothing about other fields than those that are dropped anyway. */
 const nominatesNothing = /^(?:keep-alive|upgrade)$/i;
@@ -157,16 +154,15 @@ export function withoutFields(raw: RawHeaders, names: FieldNames): string[] {
 /**
  * A copy without the fields that concern one connection only (RFC 9110 7.6.1): Connection and what it nominates,
  * Keep-Alive, Proxy-Connection, TE, Transfer-Encoding, Upgrade. What Connection nominates stays where it is a field
- * that decisions rest on (conditions, Host, Content-*, credentials, ranges, validators …). Trailer announces what
- * follows a body: it stays in responses, whose trailers are passed on, and goes from requests, whose are not.
+ * that decisions rest on (conditions, Host, Content-*, credentials, ranges, validators …), and so does Trailer, which
+ * announces what is passed on behind the body.
  *
  * @param raw flat list of fields as they came from the client or the upstream
- * @param direction whose head it is
  * @param besides further fields to leave out
  */
-export function endToEnd(raw: RawHeaders, direction: 'request' | 'response', besides = nothing): string[] {
+export function endToEnd(raw: RawHeaders, besides = nothing): string[] {
   const nominated = nominatedFields(raw);
-  const rest = without(raw, ofTheConnection[direction], besides);
+  const rest = without(raw, ofTheConnection, besides);
   return nominated === undefined ? rest : withoutFields(rest, nominated);
 }
 
@@ -196,7 +192,27 @@ function without(raw: RawHeaders, names: FieldNames, besides: FieldNames): strin
  * @param raw flat list of trailers as they came
  */
 export function passableTrailers(raw: RawHeaders): RawHeaders {
-  return raw.length === 0 ? raw : endToEnd(raw, 'request', neverTrailers);
+  return raw.length === 0 ? raw : endToEnd(raw, neverTrailers);
+}
+
+/** What could make another request of one, where a server merges trailers into the head: overrides (I4), other paths. */
+const makesAnother = /^x[-_](?:http[-_]method|method[-_]override|original[-_]url|rewrite[-_]url)/i;
+
+/**
+ * The trailers of a request that are passed on: as of an answer, and none that decisions rest on, because the gate has
+ * decided by what was in the head.
+ *
+ * @param raw flat list of trailers as they came
+ */
+export function passableRequestTrailers(raw: RawHeaders): RawHeaders {
+  if (raw.length === 0) return raw;
+  const kept: string[] = [];
+  const passable = passableTrailers(raw);
+  for (let index = 0; index + 1 < passable.length; index += 2) {
+    const name = passable[index] ?? '';
+    if (!isProtected(name.toLowerCase()) && !makesAnother.test(name)) kept.push(name, passable[index + 1] ?? '');
+  }
+  return kept;
 }
 
 /**

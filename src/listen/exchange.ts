@@ -88,7 +88,7 @@ export class ServerExchange implements Exchange {
     const { socket, headersSent } = this.#response;
     if (this.httpVersion === '1.0' || headersSent || this.#gone || socket === null || socket.writableNeedDrain) return;
     const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`];
-    const fields = endToEnd(rawHeaders, 'response', notOfInformational);
+    const fields = endToEnd(rawHeaders, notOfInformational);
     for (let index = 0; index + 1 < fields.length; index += 2) lines.push(`${fields[index]}: ${fields[index + 1]}`);
     socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
   };

@@ -56,6 +56,8 @@ export interface CallOptions {
   readonly isCovered?: (() => boolean) | undefined;
   /** Whether any of its body has been handed on, where it streams: nothing at all is sent before. */
   readonly hasBegun?: (() => boolean) | undefined;
+  /** Called when it is about to be sent, in the same step. */
+  readonly onSending?: (() => void) | undefined;
   /** Called for each 1xx answer but 100 and 101. */
   readonly onInformational: ((status: number, rawHeaders: string[]) => void) | undefined;
 }
@@ -161,6 +163,7 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     if (this.#failure !== undefined) throw this.#failure;
     this.#connected = true;
     this.#phase = 'sending';
+    this.#options.onSending?.();
   }
 
   onRequestSent(): void {

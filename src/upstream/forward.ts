@@ -4,13 +4,22 @@ import type { Clock } from '../http/clock.js';
 import { type Call, UpstreamCall } from './call.js';
 import { UpstreamError } from './errors.js';
 import { RequestStream } from './request-body.js';
+import { type OnTheWire, Wire } from './wire.js';
 
 /** A request body that is sent upstream: held whole, or streaming from the client. */
-export type SendableBody = { readonly kind: 'held'; readonly bytes: Buffer; readonly chunked: boolean } | RequestStream;
+export type SendableBody =
+  | {
+      readonly kind: 'held';
+      readonly bytes: Buffer;
+      readonly chunked: boolean;
+      /** Flat list of trailers that came behind it. */
+      readonly trailers?: readonly string[] | undefined;
+    }
+  | RequestStream;
 
 export interface UpstreamRequest {
   readonly method: string;
-  /** Origin-form request-target exactly as the client wrote it (I3); the base path is put before it. */
+  /** Origin-form request-target exactly as the client wrote it (I3); the base path is put before it. Or `*`. */
   readonly target: string;
   /** End-to-end fields, flat; framing is made from the body. */
   readonly rawHeaders: readonly string[];
@@ -80,6 +89,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     connect: connector(options, serverName, onBreak),
   });
 
+  const wire = new Wire(options.maxHeaderSize);
   let closing: Promise<void> | undefined;
 
   return {
@@ -89,6 +99,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
         upstreamTimeout: request.upstreamTimeout ?? options.upstreamTimeout,
         idleTimeout: request.idleTimeout ?? options.idleTimeout,
         onInformational: request.onInformational,
+        onSending: () => wire.expect({ target: request.target, trailers: trailersOf(request.body) }),
         isBreaking: () => isBreaking,
         isCovered: request.isCovered,
         hasBegun: request.body instanceof RequestStream ? hasBegun(request.body) : undefined,
@@ -101,7 +112,8 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       try {
         const dispatchOptions = {
           method: request.method as 'GET',
-          path: basePath + request.target,
+          // What undici does not take is written when the request is sent.
+          path: request.target === '*' ? '/' : basePath + request.target,
           headers: request.rawHeaders as string[],
           // The types leave out iterables, which undici takes.
           body: dispatchBody(body) as Buffer | null,
@@ -118,7 +130,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       return call;
     },
     close() {
-      closing ??= pool.destroy();
+      closing ??= pool.destroy().finally(() => wire.close());
       return closing;
     },
   };
@@ -136,6 +148,14 @@ export function serverNameOf({ url, tls }: UpstreamOptions): string {
 
 function hasBegun(body: RequestStream): () => boolean {
   return () => body.hasBegun;
+}
+
+/** What follows a body that leaves without a length. */
+function trailersOf(body: SendableBody | undefined): OnTheWire['trailers'] {
+  if (body === undefined) return undefined;
+  if (body instanceof RequestStream) return body.isChunked ? () => body.trailers : undefined;
+  const { trailers } = body;
+  return body.chunked && trailers !== undefined && trailers.length > 0 ? () => trailers : undefined;
 }
 
 function dispatchBody(body: SendableBody | undefined): Buffer | Iterable<Buffer> | RequestStream | null {

@@ -110,7 +110,7 @@ export function readRepresentation(
       const bytes = chunks === undefined ? undefined : Buffer.concat(chunks);
       if (!hashesWhole) return { hash: contentHash, contentHash, bytes };
       const hash = bytes === undefined ? undefined : await hashRepresentation(bytes, coding, hashing);
-      return { hash, contentHash, bytes };
+      return { hash, contentHash, bytes: wantsBytes ? bytes : undefined };
     };
     body.consume({
       data(chunk) {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Clock } from '../http/clock.js';
-import { firstValue } from '../http/fields.js';
+import { firstValue, hasField, passableRequestTrailers, type RawHeaders } from '../http/fields.js';
 import { RequestBodyError, UpstreamError, uncovered } from './errors.js';
 
 /** How fast a request body must arrive (W3). Milliseconds and bytes per second. */
@@ -69,6 +69,16 @@ export class RequestStream extends Readable {
     source.pause();
     if (source.readableEnded) this.#onEnd();
     else this.#watch();
+  }
+
+  /** Whether it came without a length, and so may have trailers behind it. */
+  get isChunked(): boolean {
+    return !hasField(this.#source.rawHeaders ?? [], 'content-length');
+  }
+
+  /** What came behind it and may be passed on, once it has ended. Flat. */
+  get trailers(): RawHeaders {
+    return passableRequestTrailers(this.#source.rawTrailers ?? []);
   }
 
   override _read(): void {

@@ -44,9 +44,12 @@ export function hashContent(bytes: Uint8Array): string {
   return hash('sha256', bytes, 'base64url').slice(0, hashLength);
 }
 
-/** Hash of the value of a response field that is the version (V1, `header:<name>`); never that of any content. */
+/**
+ * Hash of the value of a response field that is the version (V1, `header:<name>`); never that of any content. White space
+ * around it is none of it (RFC 9110 5.5).
+ */
 export function headerVersionHash(value: string): string {
-  return keyedHash('header', value);
+  return keyedHash('header', value.replace(/^[ \t]+/, '').replace(/(?<![ \t])[ \t]+$/, ''));
 }
 
 /**

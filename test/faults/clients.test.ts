@@ -7,17 +7,13 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Policy } from '../../src/config/schema.js';
 import { documents, startBackend } from '../helpers/backend.js';
-import { rawRequest, request } from '../helpers/client.js';
+import { request, roundTrip } from '../helpers/client.js';
 import { createVirtualClock, type VirtualClock } from '../helpers/clock.js';
 import { eventually } from '../helpers/eventually.js';
 import { startGate } from '../helpers/gate.js';
 import { type RawBackend, type RawConnection, rawClient, rawConnection, startRawBackend } from '../helpers/raw.js';
 
 const megabyte = 2 ** 20;
-
-/** A round trip through the gate that needs no upstream: what has reached it before has been seen then. */
-const roundTrip = (port: number): Promise<string> =>
-  rawRequest(port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
 
 /** Breaks connections off and waits until the gate has noticed. */
 async function leave(port: number, clients: readonly RawConnection[]): Promise<void> {

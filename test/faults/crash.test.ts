@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { type Answer, rawRequest, request } from '../helpers/client.js';
+import { type Answer, request, roundTrip } from '../helpers/client.js';
 import { type GateProcess, startGateProcess } from '../helpers/gate-process.js';
 import { type RawConnection, rawClient } from '../helpers/raw.js';
 import { type StoppingBackend, stamp, startStoppingBackend } from '../helpers/stopping-backend.js';
@@ -122,8 +122,7 @@ const moments: readonly [when: string, holds: string, bring: Bring][] = [
       const { gate, path, current } = scene;
       const ends = await upTo(scene, 'write arrived');
       const next = endOf(put(gate, path, current, 'in line'));
-      // What has reached the gate before this has been seen by it.
-      await rawRequest(Number(new URL(gate.url).port), 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+      await roundTrip(Number(new URL(gate.url).port));
       return [...ends, next];
     },
   ],

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { createListener } from '../../src/listen/listener.js';
 import { documents, startBackend } from '../helpers/backend.js';
-import { rawRequest, request } from '../helpers/client.js';
+import { rawRequest, request, roundTrip } from '../helpers/client.js';
 import { createVirtualClock, type VirtualClock } from '../helpers/clock.js';
 import { eventually, turn } from '../helpers/eventually.js';
 import { startGate } from '../helpers/gate.js';
@@ -98,7 +98,7 @@ async function rawGet(t: Test, port: number): Promise<RawConnection> {
 async function dribble(port: number, clock: VirtualClock, client: RawConnection, seconds: number): Promise<void> {
   for (let passed = 0; passed < seconds; passed += 10) {
     client.write('b');
-    await rawRequest(port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    await roundTrip(port);
     clock.advance(10_000);
   }
 }

@@ -61,7 +61,7 @@ const ofValues: Parsers = {
   prefersHtml,
   parsePreconditions: (text) =>
     parsePreconditions(['If-Match', text, 'If-None-Match', text, 'If-Modified-Since', text]),
-  endToEnd: (text) => endToEnd(['Connection', text, 'X', '1'], 'request'),
+  endToEnd: (text) => endToEnd(['Connection', text, 'X', '1']),
   renderProblem: (text) => renderProblem({ ...problem, detail: text, instance: text }, 'text/html'),
   proxyStatus: (text) => proxyStatus('x', text),
   exposeEtag: (text) => exposeEtag(['Access-Control-Allow-Origin', '*', 'Access-Control-Expose-Headers', text]),
@@ -119,7 +119,7 @@ const urlPieces = [
 /** Many fields, and how long a list of them takes. */
 const ofFields: Readonly<Record<string, (raw: readonly string[]) => unknown>> = {
   parsePreconditions,
-  endToEnd: (raw) => endToEnd(raw, 'response'),
+  endToEnd: (raw) => endToEnd(raw),
   malformation: (raw) => malformation({ httpVersion: '1.1', rawHeaders: raw } as unknown as Exchange),
   requestFields: (raw) => requestFields(raw, context, forwarding),
   methodOverride: (raw) => methodOverride(raw, undefined),

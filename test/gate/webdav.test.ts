@@ -216,16 +216,16 @@ t.test('R5: tags of the gate in `If` are told to the upstream as true or false',
   const no = '<DAV:no-lock>';
   const rows: [sent: string, told: string][] = [
     [`([${a}])`, `(${yes})`],
-    [`([${old}])`, `(${no})`],
-    [`(Not [${a}])`, `(${no})`],
+    [`([${old}] <urn:l>) (<urn:l>)`, `(${no} <urn:l>) (<urn:l>)`],
+    [`(Not [${a}]) (<urn:l>)`, `(${no}) (<urn:l>)`],
     [`(Not [${old}])`, `(${yes})`],
-    [`(<urn:l> [${a}])`, `(<urn:l> ${yes})`],
-    [`(<urn:l> [${old}]) (Not <DAV:no-lock> [${a}])`, `(<urn:l> ${no}) (Not <DAV:no-lock> ${yes})`],
-    [`([W/${a}])`, `(${no})`],
+    [`(<urn:l> [${a}])`, '(<urn:l> )'],
+    [`(<urn:l> [${old}]) (Not <DAV:no-lock> [${a}])`, `(<urn:l> ${no}) (Not <DAV:no-lock> )`],
+    [`([W/${a}]) (<urn:l>)`, `(${no}) (<urn:l>)`],
     [`([${a.slice(0, -1)}-gzip"])`, `(${yes})`],
-    [`(["native"] [${a}])`, `(["native"] ${yes})`],
+    [`(["native"] [${a}])`, '(["native"] )'],
     [`</a> ([${a}]) </b> ([${b}])`, `</a> (${yes}) </b> (${yes})`],
-    [`<${scene.url}/b> (<urn:l> [${a}])`, `<${scene.url}/b> (<urn:l> ${no})`],
+    [`<${scene.url}/b> (<urn:l> [${a}]) (<urn:l>)`, `<${scene.url}/b> (<urn:l> ${no}) (<urn:l>)`],
     [`</nowhere> ([${a}]) (Not [${a}])`, `</nowhere> (${no}) (${yes})`],
     // What has no tag of the gate's is the upstream's to judge, readable or not.
     ['(["native"])', '(["native"])'],
@@ -235,6 +235,18 @@ t.test('R5: tags of the gate in `If` are told to the upstream as true or false',
     const answer = await scene.ask('PUT', '/a', { If: sent }, 'a1');
     t.equal(answer.status, 204, sent);
     t.equal(scene.backend.requests.filter(({ method }) => method === 'PUT').at(-1)?.headers.if, told, sent);
+  }
+  for (const stale of [
+    `([${old}])`,
+    `(Not [${a}])`,
+    `([W/${a}])`,
+    `([${a}] [${old}])`,
+    `(<urn:l> [${old}]) (Not <DAV:no-lock> Not [${a}])`,
+    `</b> ([${a}]) </a> ([${b}])`,
+  ]) {
+    const answer = await scene.ask('PUT', '/a', { If: stale }, 'a2');
+    t.equal(answer.status, 412, `not every upstream looks at If: ${stale}`);
+    t.match(JSON.parse(answer.body.toString()), { precondition: 'If', received: [stale], detail: /No list in If/ });
   }
   const unread = await scene.ask('PUT', '/a', { If: `([${a}]` }, 'a2');
   t.equal(unread.status, 400);
@@ -249,14 +261,14 @@ t.test('R5: any method is guarded by such a tag, and waits in line', async (t) =
   const release = scene.hold('PUT');
   const writing = scene.ask('PUT', '/a', { 'If-Match': tag }, 'a2');
   await begun(scene, 'PUT');
-  const locking = scene.ask('LOCK', '/a', { If: `([${tag}])` });
+  const locking = scene.ask('LOCK', '/a', { If: `([${tag}]) (<urn:l>)` });
   await scene.ask('POST', '/c');
   t.same(scene.writes(), ['PUT /a', 'POST /c']);
   release();
   t.equal((await writing).status, 204);
   await locking;
   const lock = scene.backend.requests.find(({ method }) => method === 'LOCK');
-  t.equal(lock?.headers.if, '(<DAV:no-lock>)', 'stale by the time that it was decided');
+  t.equal(lock?.headers.if, '(<DAV:no-lock>) (<urn:l>)', 'stale by the time that it was decided');
 });
 
 t.test('R5: `If` beside other conditions, weakened tags, report mode', async (t) => {
@@ -267,8 +279,10 @@ t.test('R5: `If` beside other conditions, weakened tags, report mode', async (t)
   t.equal(ifOfLast(), '(Not <DAV:no-lock>)');
   t.equal((await scene.ask('PUT', '/a', { If: `([${tag}])`, 'If-Match': '"x"' }, 'a2')).status, 412);
   const reports = await startScene(t, { policy: { mode: 'report' } });
-  await reports.ask('PUT', '/a', { If: '(["im-AAAAAAAAAAAAAAAAAAAAAA"]) (Not ["im-AAAAAAAAAAAAAAAAAAAAAA"])' }, 'a2');
-  t.equal(reports.backend.requests.at(-1)?.headers.if, '(Not <DAV:no-lock>) (Not <DAV:no-lock>)', 'refuses nothing');
+  const reported = await reports.ask('PUT', '/a', { If: '(["im-AAAAAAAAAAAAAAAAAAAAAA"] <urn:l>)' }, 'a2');
+  t.equal(reported.status, 204);
+  t.equal(reported.headers['ifmatch-report'], '412; if');
+  t.equal(reports.backend.requests.at(-1)?.headers.if, '(<urn:l>)', 'refuses nothing');
 });
 
 t.test('R5: what is tagged is leased, but not written', async (t) => {

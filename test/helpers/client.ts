@@ -75,6 +75,14 @@ export function rawRequest(port: number, bytes: string | Buffer): Promise<string
   });
 }
 
+/**
+ * Asks the gate for something that it answers itself, whatever its upstream does: what has reached it before this has
+ * been seen by it when this resolves.
+ */
+export async function roundTrip(port: number): Promise<void> {
+  await rawRequest(port, 'GET * HTTP/1.1\r\nHost: a\r\n\r\n');
+}
+
 function headerList({ headers = [], body }: RequestOptions, method: string, host: string): string[] {
   const list = Array.isArray(headers) ? [...headers] : Object.entries(headers).flat();
   if (!has(list, 'host')) list.unshift('Host', host);

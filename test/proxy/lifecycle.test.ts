@@ -600,7 +600,9 @@ t.test('close() drains (O5)', async (t) => {
     const backend = await startBackend(t, (seen, response) => answers.push(() => response.end(seen.url)));
     const gate = await startGate(t, { upstream: backend.url, clock, limits: { drainDelay: 5000, drain: 25_000 } });
     const idle = await rawClient(t, gate.port);
-    idle.write('OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n');
+    // Answered by the gate alone.
+    const malformed = 'PUT /x HTTP/1.1\r\nHost: a\r\nIf-Match: x\r\nContent-Length: 0\r\n\r\n';
+    idle.write(malformed);
     await idle.seen('\r\n\r\n');
     const reading = await rawClient(t, gate.port);
     reading.write('GET /read HTTP/1.1\r\nHost: a\r\n\r\n');
@@ -611,9 +613,9 @@ t.test('close() drains (O5)', async (t) => {
     await eventually(t, () => clock.pending() >= 3, 'draining begins');
 
     const during = await rawClient(t, gate.port);
-    during.write('OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n');
+    during.write(malformed);
     const { text } = await during.closed;
-    t.match(text, /^HTTP\/1\.1 204 No Content\r\n/, 'new ones are served while the delay lasts');
+    t.match(text, /^HTTP\/1\.1 400 Bad Request\r\n/, 'new ones are served while the delay lasts');
     t.match(text, /\r\nConnection: close\r\n/i);
 
     clock.advance(5000);

@@ -214,17 +214,23 @@ t.test('request heads', async (t) => {
   });
 });
 
-t.test('OPTIONS * asks the gate itself', async (t) => {
-  const backend = await startBackend(t, (_, response) => response.end());
-  const gate = await startGate(t, { upstream: backend.url });
-  const answer = await rawRequest(gate.port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
-  t.match(answer, /^HTTP\/1\.1 204 No Content\r\n/);
-  t.match(answer, /\r\nX-Request-Id: /);
+t.test('OPTIONS * asks the upstream (RFC 9110 9.3.7)', async (t) => {
+  const backend = await startBackend(t, (_, response) => response.writeHead(204, { Allow: 'GET' }).end());
+  const gate = await startGate(t, { upstream: `${backend.url}/base` });
+  for (const path of ['*', '/', '*']) {
+    const answer = await rawRequest(gate.port, `OPTIONS ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    t.match(answer, /^HTTP\/1\.1 204 No Content\r\nAllow: GET\r\n/);
+    t.match(answer, /\r\nX-Request-Id: /);
+  }
+  t.same(
+    backend.requests.map(({ method, url }) => `${method} ${url}`),
+    ['OPTIONS *', 'OPTIONS /base/', 'OPTIONS *'],
+  );
   const other = await rawRequest(gate.port, 'GET * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
   t.match(other, /^HTTP\/1\.1 400 /, 'only OPTIONS has that form (RFC 9112 3.2.4)');
   const tunnel = await rawRequest(gate.port, 'CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nConnection: close\r\n\r\n');
   t.notMatch(tunnel, /^HTTP\/1\.1 2/, 'there are no tunnels through the gate');
-  t.same(backend.requests, []);
+  t.equal(backend.requests.length, 3);
 });
 
 t.test('fields that name another method or path (I4)', async (t) => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import t from 'tap';
-import { asCurrent, asCurrentForWrite, hasRequiredCondition, restsOnDateAlone } from '../../src/gate/decide.js';
+import { asCurrentForWrite, asSelected, hasRequiredCondition, restsOnDateAlone } from '../../src/gate/decide.js';
 import { isWeak, parseEntityTag } from '../../src/http/entity-tag.js';
 import { parseHttpDate } from '../../src/http/http-date.js';
 import { evaluate, parsePreconditions } from '../../src/http/preconditions.js';
@@ -39,7 +39,7 @@ function decide(row: Row): Omit<Expectation, 'status'> & { status: number | unde
     return { decision: 'refuse', status: 400, precondition: conditions.malformed.field };
   }
   const observation = observe(row.stored, row.policy ?? {});
-  const current = reads ? asCurrent(observation) : asCurrentForWrite(observation);
+  const current = reads ? asSelected(observation) : asCurrentForWrite(observation);
   const guarded = ['PUT', 'PATCH', 'DELETE'].includes(method);
   if (guard === 'required' && guarded) {
     const unusableDate = restsOnDateAlone(conditions) && current.exists && current.lastModified === undefined;
