@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { ResponseBody } from '../upstream/call.js';
+import type { OnInformational, ResponseBody } from '../upstream/call.js';
 
 /** One request as the gate sees it; nothing behind this knows the web framework. */
 export interface Exchange {
@@ -31,7 +31,7 @@ export interface Exchange {
   /** Whether that has happened. */
   readonly isGone: boolean;
   /** Passes a 1xx answer on. */
-  readonly sendInformational: (status: number, rawHeaders: string[]) => void;
+  readonly sendInformational: OnInformational;
 }
 
 /** What the client is told. A body that streams is consumed by whoever delivers it. */

@@ -17,8 +17,6 @@ const ofChunkedBodies = new FieldNames(['trailer']);
 /** RFC 9110 8.6: some clients would wait for so much of a body that a 204 never has. */
 const neverOfNoContent = new FieldNames(['trailer', 'content-length']);
 
-const plain = /^[\t\x20-\x7e]*$/;
-
 /** How the answer to a write runs out where its client is gone (W15): so long, in milliseconds, then it is given up. */
 const runningOut = 10_000;
 
@@ -91,12 +89,7 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
 
 function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {
   if (statusText === undefined) response.writeHead(status, rawHeaders);
-  else response.writeHead(status, plain.test(statusText) ? statusText : octetsOf(statusText), rawHeaders);
-}
-
-/** undici reads a reason phrase as UTF-8, Node writes one octet per character. */
-function octetsOf(statusText: string): string {
-  return Buffer.from(statusText).toString('latin1');
+  else response.writeHead(status, statusText, rawHeaders);
 }
 
 function isStream(body: Answer['body']): body is ResponseBody {

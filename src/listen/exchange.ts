@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Exchange } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
 import { endToEnd, FieldNames, fieldLine, firstValue } from '../http/fields.js';
+import type { OnInformational } from '../upstream/call.js';
 import type { Turn } from './turns.js';
 
 /** An inbound X-Request-Id that is kept (A3): nothing in it can do harm in a log, a page or a field. */
@@ -84,10 +85,12 @@ export class ServerExchange implements Exchange {
    * answer of a pipeline is being written there is no socket, and what the client does not take in time it does
    * without: these answers are optional (RFC 9110 15.2).
    */
-  readonly sendInformational = (status: number, rawHeaders: string[]): void => {
+  readonly sendInformational: OnInformational = (status, statusText, rawHeaders) => {
     const { socket, headersSent } = this.#response;
+    // W13: who waits for this gets it from the gate.
+    if (status === 100 && this.sendContinue !== undefined) return;
     if (this.httpVersion === '1.0' || headersSent || this.#gone || socket === null || socket.writableNeedDrain) return;
-    const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`];
+    const lines = [`HTTP/1.1 ${status} ${statusText}`];
     const fields = endToEnd(rawHeaders, notOfInformational);
     for (let index = 0; index + 1 < fields.length; index += 2) lines.push(`${fields[index]}: ${fields[index + 1]}`);
     socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');

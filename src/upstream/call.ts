@@ -8,6 +8,7 @@ import { latin1, latin1Texts } from './octets.js';
 /** Status line and fields of an upstream's answer; field names, order and duplicates as they came. */
 export interface ResponseHead {
   readonly status: number;
+  /** One octet per character. */
   readonly statusText: string;
   readonly rawHeaders: readonly string[];
 }
@@ -45,6 +46,9 @@ export interface Call extends ResponseBody {
   abort(why?: (sent: boolean) => UpstreamError): void;
 }
 
+/** Takes a 1xx answer: its status, its reason phrase, its fields. */
+export type OnInformational = (status: number, statusText: string, rawHeaders: string[]) => void;
+
 export interface CallOptions {
   /** From the last request byte to the response head, in milliseconds; also bounds the wait for a connection. */
   readonly upstreamTimeout: number;
@@ -58,8 +62,10 @@ export interface CallOptions {
   readonly hasBegun?: (() => boolean) | undefined;
   /** Called when it is about to be sent, in the same step. */
   readonly onSending?: (() => void) | undefined;
+  /** The reason phrase of the answer as it came, where undici cannot read it. */
+  readonly reason?: (() => string | undefined) | undefined;
   /** Called for each 1xx answer but 100 and 101. */
-  readonly onInformational: ((status: number, rawHeaders: string[]) => void) | undefined;
+  readonly onInformational: OnInformational | undefined;
 }
 
 /** What is kept of a body before somebody consumes it; then the upstream is paused. */
@@ -179,7 +185,7 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
       return false;
     }
     if (status < 200) {
-      this.#options.onInformational?.(status, rawHeaders);
+      this.#options.onInformational?.(status, octetsOf(statusText), rawHeaders);
       return true;
     }
     this.#resumeDispatch = resume;
@@ -191,7 +197,8 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     }
     this.#endless = isEventStream(rawHeaders);
     this.#setPhase('receiving');
-    this.#head.resolve({ status, statusText, rawHeaders });
+    const own = statusText.includes('\ufffd') ? this.#options.reason?.() : undefined;
+    this.#head.resolve({ status, statusText: own ?? octetsOf(statusText), rawHeaders });
     return true;
   }
 
@@ -274,6 +281,13 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 }
 
 const noTrailers: readonly string[] = [];
+
+const ascii = /^[\t\x20-\x7e]*$/;
+
+/** undici reads a reason phrase as UTF-8. */
+function octetsOf(statusText: string): string {
+  return ascii.test(statusText) ? statusText : Buffer.from(statusText).toString('latin1');
+}
 
 /** Whether an answer is a stream of events, which may be silent for as long as it likes. */
 export function isEventStream(rawHeaders: readonly string[]): boolean {

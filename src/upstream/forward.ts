@@ -1,7 +1,8 @@
 import { isIP } from 'node:net';
 import { buildConnector, Pool } from 'undici';
 import type { Clock } from '../http/clock.js';
-import { type Call, UpstreamCall } from './call.js';
+import { hasField } from '../http/fields.js';
+import { type Call, type OnInformational, UpstreamCall } from './call.js';
 import { UpstreamError } from './errors.js';
 import { RequestStream } from './request-body.js';
 import { type OnTheWire, Wire } from './wire.js';
@@ -29,7 +30,7 @@ export interface UpstreamRequest {
   readonly idleTimeout?: number | undefined;
   /** Whether it, and more of its body, may be sent still (S2). */
   readonly isCovered?: (() => boolean) | undefined;
-  readonly onInformational?: ((status: number, rawHeaders: string[]) => void) | undefined;
+  readonly onInformational?: OnInformational | undefined;
 }
 
 /** The way to the upstream. */
@@ -95,11 +96,13 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   return {
     authority: url.host,
     call(request) {
+      const sent = onTheWire(request);
       const call = new UpstreamCall(options.clock, {
         upstreamTimeout: request.upstreamTimeout ?? options.upstreamTimeout,
         idleTimeout: request.idleTimeout ?? options.idleTimeout,
         onInformational: request.onInformational,
-        onSending: () => wire.expect({ target: request.target, trailers: trailersOf(request.body) }),
+        onSending: () => wire.expect(sent),
+        reason: () => sent.reason,
         isBreaking: () => isBreaking,
         isCovered: request.isCovered,
         hasBegun: request.body instanceof RequestStream ? hasBegun(request.body) : undefined,
@@ -148,6 +151,27 @@ export function serverNameOf({ url, tls }: UpstreamOptions): string {
 
 function hasBegun(body: RequestStream): () => boolean {
   return () => body.hasBegun;
+}
+
+function onTheWire({ target, method, rawHeaders, body, onInformational }: UpstreamRequest): OnTheWire {
+  return {
+    target,
+    emptyBody: emptyBodyOf(method, rawHeaders, body),
+    trailers: trailersOf(body),
+    onContinue: onInformational && ((fields) => onInformational(100, 'Continue', fields)),
+  };
+}
+
+/** As the client announced it; undefined where there is nothing to be announced, or the body is not empty. */
+function emptyBodyOf(
+  method: string,
+  rawHeaders: readonly string[],
+  body: SendableBody | undefined,
+): OnTheWire['emptyBody'] {
+  if (body instanceof RequestStream) return body.isChunked ? 'chunked' : undefined;
+  if (body !== undefined) return body.chunked && body.bytes.length === 0 ? 'chunked' : undefined;
+  if (hasField(rawHeaders, 'content-length')) return 'length';
+  return method === 'GET' || method === 'HEAD' ? undefined : 'nothing';
 }
 
 /** What follows a body that leaves without a length. */

@@ -1,30 +1,44 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
+import type { RawHeaders } from '../http/fields.js';
 
-/** What a request needs on its connection beyond what undici does with it. */
+/** How the head of a request announces a body of no octets (RFC 9112 6). */
+export type EmptyBody = 'length' | 'chunked' | 'nothing';
+
+/** What a request, and its answer, need on their connection beyond what undici does. */
 export interface OnTheWire {
   /** The request-target: `*` is nothing that undici would write. */
   readonly target: string;
+  /** How an empty body is announced, where undici would have its own way; undefined: it may. */
+  readonly emptyBody: EmptyBody | undefined;
   /** Sent behind a chunked body; asked for when the body has ended. Flat. */
-  readonly trailers: (() => readonly string[]) | undefined;
+  readonly trailers: (() => RawHeaders) | undefined;
+  /** Called for a 100 that nobody waits for, with its fields. */
+  readonly onContinue: ((rawHeaders: string[]) => void) | undefined;
+  /** Told once the answer has begun: its reason phrase, one octet per character, where that is not ASCII. */
+  reason?: string;
 }
 
+const endOfHead = '\r\n\r\n';
+const noOctets = 'content-length: 0\r\n\r\n';
 /** The end of a chunked body without trailers, as undici writes it. */
 const lastChunk = '\r\n0\r\n\r\n';
 
 /** How an answer begins that a client must be able to skip (RFC 9110 15.2.1), and undici takes for a broken one. */
+const beginning = 'HTTP/1.1 100 ';
 const unasked = /^HTTP\/1\.[01] 100[ \r]/;
-const longestStart = 'HTTP/1.1 100 '.length;
 
 /**
- * What HTTP/1.1 asks for and undici leaves out, done on the connections that it uses: request trailers, the target `*`,
- * and `100 (Continue)` that nobody waits for, as old servers send it before the answer to any request with a body.
+ * What HTTP/1.1 asks for and undici leaves out, done on the connections that it uses: request trailers, the target `*`, the
+ * client's way to announce an empty body, reason phrases in any encoding, and `100 (Continue)` that nobody waits for, as
+ * old servers send it before their answer to any request with a body.
  *
  * undici says which connection a request goes out on in the very step in which it tells the request's handler that it
  * has one: `expect` is called in between.
  */
 export class Wire {
   readonly #longestHead: number;
+  readonly #connections = new WeakMap<Socket, Connection>();
   #expected: OnTheWire | undefined;
 
   /** @param longestHead of an answer, in bytes */
@@ -47,51 +61,25 @@ export class Wire {
     // Somebody else's, who uses undici too.
     if (request === undefined) return;
     this.#expected = undefined;
-    const { socket } = message as { socket: WiredSocket };
-    socket[incoming] ??= new Incoming(socket, this.#longestHead);
-    socket[incoming].begin();
-    // What is left of a request before that ended without a last chunk.
-    Reflect.deleteProperty(socket, 'write');
-    if (request.target === '*') aboutTheServer(socket);
-    if (request.trailers !== undefined) appendTrailers(socket, request.trailers);
+    const { socket } = message as { socket: Socket };
+    let connection = this.#connections.get(socket);
+    if (connection === undefined) {
+      connection = new Connection(socket, this.#longestHead);
+      this.#connections.set(socket, connection);
+    }
+    connection.begin(request);
   };
 }
 
-const incoming = Symbol('incoming');
-
-type WiredSocket = Socket & { [incoming]?: Incoming };
-
-/** Writes `*` in the place of the path `/` of the request that is being sent (RFC 9112 3.2.4). */
-function aboutTheServer(socket: Socket): void {
-  const write = socket.write.bind(socket) as (...given: unknown[]) => boolean;
-  socket.write = (data: unknown, ...more: unknown[]) => {
-    Reflect.deleteProperty(socket, 'write');
-    return write(typeof data === 'string' ? data.replace(/^(\S+) \/ /, '$1 * ') : data, ...more);
-  };
-}
-
-/** Writes trailers into the last chunk of the request that is being sent. */
-function appendTrailers(socket: Socket, trailers: () => readonly string[]): void {
-  const write = socket.write.bind(socket) as (...given: unknown[]) => boolean;
-  socket.write = (data: unknown, ...more: unknown[]) => {
-    if (data !== lastChunk) return write(data, ...more);
-    Reflect.deleteProperty(socket, 'write');
-    return write(`\r\n0\r\n${linesOf(trailers())}\r\n`, 'latin1');
-  };
-}
-
-function linesOf(trailers: readonly string[]): string {
-  let lines = '';
-  for (let index = 0; index + 1 < trailers.length; index += 2)
-    lines += `${trailers[index]}: ${trailers[index + 1]}\r\n`;
-  return lines;
-}
-
-/** The bytes that come in on one connection, without what is skipped of them. */
-class Incoming {
+/** One connection: what goes out on it and what comes in are looked at where the request on it asks for that. */
+class Connection {
   readonly #longestHead: number;
+  #request: OnTheWire | undefined;
+  /** Whether undici writes the head of the request next. */
+  #sendsHead = false;
+  #rewrites = false;
   /** Whether what comes next is the beginning of an answer. */
-  #isHead = false;
+  #awaitsHead = false;
   /** The beginning of what may have to be skipped. */
   #kept: Buffer | undefined;
 
@@ -100,28 +88,48 @@ class Incoming {
     const read = socket.read.bind(socket) as (size?: number) => Buffer | null;
     socket.read = (size?: number) => {
       const chunk = read(size);
-      return this.#isHead && chunk !== null ? this.#withoutUnasked(chunk) : chunk;
+      return this.#awaitsHead && chunk !== null ? this.#answerIn(chunk) : chunk;
     };
+    const write = socket.write.bind(socket) as (data: unknown, ...more: unknown[]) => boolean;
+    socket.write = (data: unknown, ...more: unknown[]) =>
+      write(this.#rewrites && typeof data === 'string' ? this.#rewritten(data) : data, ...more);
   }
 
-  begin(): void {
-    this.#isHead = true;
+  begin(request: OnTheWire): void {
+    this.#request = request;
+    this.#rewrites = request.target === '*' || request.emptyBody !== undefined || request.trailers !== undefined;
+    this.#sendsHead = true;
+    this.#awaitsHead = true;
     this.#kept = undefined;
+  }
+
+  #rewritten(text: string): string {
+    const { target, emptyBody, trailers } = this.#request as OnTheWire;
+    if (!this.#sendsHead) return text === lastChunk ? `\r\n0\r\n${linesOf(trailers)}\r\n` : text;
+    this.#sendsHead = false;
+    const head = target === '*' ? text.replace(/^(\S+) \/ /, '$1 * ') : text;
+    if (emptyBody === undefined || !head.endsWith(endOfHead)) return head;
+    const fields = head.endsWith(noOctets) ? head.slice(0, -noOctets.length) : head.slice(0, -'\r\n'.length);
+    if (emptyBody === 'nothing') return `${fields}\r\n`;
+    return emptyBody === 'length'
+      ? fields + noOctets
+      : `${fields}transfer-encoding: chunked\r\n\r\n0\r\n${linesOf(trailers)}\r\n`;
   }
 
   /** @returns null where more has to come before it can be told what this is */
-  #withoutUnasked(chunk: Buffer): Buffer | null {
+  #answerIn(chunk: Buffer): Buffer | null {
     let bytes = this.#kept === undefined ? chunk : Buffer.concat([this.#kept, chunk]);
     this.#kept = undefined;
-    while (unasked.test(bytes.toString('latin1', 0, longestStart))) {
-      const end = bytes.indexOf('\r\n\r\n');
+    while (unasked.test(bytes.toString('latin1', 0, beginning.length))) {
+      const end = bytes.indexOf(endOfHead);
       if (end === -1) return this.#keep(bytes);
-      bytes = bytes.subarray(end + 4);
+      this.#request?.onContinue?.(fieldsIn(bytes.toString('latin1', 0, end)));
+      bytes = bytes.subarray(end + endOfHead.length);
       if (bytes.length === 0) return null;
     }
-    const mayBeUnasked = bytes.length < longestStart && 'HTTP/1.1 100 '.startsWith(bytes.toString('latin1'));
-    if (mayBeUnasked) return this.#keep(bytes);
-    this.#isHead = false;
+    if (bytes.length < beginning.length && beginning.startsWith(bytes.toString('latin1'))) return this.#keep(bytes);
+    this.#awaitsHead = false;
+    this.#noteReason(bytes);
     return bytes;
   }
 
@@ -131,4 +139,36 @@ class Incoming {
     this.#kept = bytes;
     return null;
   }
+
+  /** undici reads a reason phrase as UTF-8, and what is none is lost. */
+  #noteReason(bytes: Buffer): void {
+    for (
+      let index = beginning.length;
+      index < bytes.length && bytes[index] !== 0x0d && bytes[index] !== 0x0a;
+      index++
+    ) {
+      if ((bytes[index] ?? 0) <= 0x7f) continue;
+      const [line = ''] = bytes.toString('latin1', beginning.length).split(/\r?\n/, 1);
+      if (this.#request !== undefined) this.#request.reason = line;
+      return;
+    }
+  }
+}
+
+function linesOf(trailers: OnTheWire['trailers']): string {
+  const raw = trailers?.() ?? [];
+  let lines = '';
+  for (let index = 0; index + 1 < raw.length; index += 2) lines += `${raw[index]}: ${raw[index + 1]}\r\n`;
+  return lines;
+}
+
+/** The fields of a head that is read as text. */
+function fieldsIn(head: string): string[] {
+  return head
+    .split('\r\n')
+    .slice(1)
+    .flatMap((line) => {
+      const colon = line.indexOf(':');
+      return colon < 1 ? [] : [line.slice(0, colon), line.slice(colon + 1).trim()];
+    });
 }

@@ -75,6 +75,7 @@ t.test('fields of a request', async (t) => {
     t.match(await rawRequest(gate.port, head.join('\r\n')), /^HTTP\/1\.1 200 OK/);
     const seen = backend.requests.findLast(({ method }) => method === 'PUT');
     t.same(lines(seen?.rawHeaders ?? [], own), [
+      'Trailer: X-Sum',
       'If-None-Match: "other"',
       'Authorization: Basic x',
       'Cookie: a=1',

@@ -588,8 +588,12 @@ t.test('answers that the gate makes', async (t) => {
     t.match(refused.headers['access-control-expose-headers'], /etag/i);
     t.match(refused.headers.vary, /Origin/);
     const other = { Origin: 'https://other.example' };
-    const stranger = await request(`${required.url}/x`, { method: 'PUT', headers: { ...other, ...stale }, body: 'b' });
+    const stranger = await request(`${required.url}/x`, { method: 'PUT', headers: other, body: 'b' });
+    t.equal(stranger.status, 428);
     t.equal(stranger.headers['access-control-allow-origin'], undefined, 'nothing is made up');
+    const probed = await request(`${required.url}/x`, { method: 'PUT', headers: { ...other, ...stale }, body: 'b' });
+    t.equal(probed.status, 412);
+    t.equal(probed.headers['access-control-allow-origin'], 'https://other.example', 'as the probe was answered');
   });
 });
 
