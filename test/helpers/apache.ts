@@ -18,7 +18,7 @@ const program = ['apache2', '/usr/sbin/apache2', 'httpd', '/usr/sbin/httpd'].fin
 
 const modules = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/usr/libexec/apache2'].find(existsSync);
 
-const advice = 'Apache with its DAV modules is missing: apt-get install apache2';
+const advice = 'Apache with its DAV modules is missing: apt-get install apache2-bin';
 
 /** Who the workers are where the test is root: Apache refuses to let them be. */
 const worker = 'www-data';

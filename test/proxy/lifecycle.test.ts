@@ -185,6 +185,28 @@ t.test('what is held back for its tag, and what is not (V4)', async (t) => {
     }
   });
 
+  await t.test('a thousand at once, each slower than it may be', async (t) => {
+    const clock = createVirtualClock(Date.now());
+    const backend = await startRawBackend(t, async (connection) => {
+      await connection.seen('\r\n\r\n');
+      connection.write(`HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n${'b'.repeat(1999)}`);
+    });
+    // Room for a quarter of them.
+    const limits = { holdTotal: 500_000, upstreamConnections: 1000 };
+    const gate = await startGate(t, { upstream: backend.url, clock, limits });
+    const clients = await Promise.all(Array.from({ length: 1000 }, () => rawClient(t, gate.port)));
+    for (const client of clients) client.write('GET /x HTTP/1.1\r\nHost: a\r\n\r\n');
+    const streaming = (): number => clients.filter(({ length }) => length > 0).length;
+    await eventually(t, () => streaming() >= 750, 'what there is no room for streams at once');
+    for (let turns = 0; turns < 20; turns += 1) await turn();
+    t.equal(streaming(), 750, 'the others are held');
+    clock.advance(1000);
+    await Promise.all(clients.map((client) => client.seen(/b{1999}$/)));
+    t.notMatch(clients.map(({ text }) => text).join(''), /etag/i, 'and stream when holdTime is over');
+    for (const { socket } of backend.connections) socket.write('e');
+    await Promise.all(clients.map((client) => client.seen(/be$/)));
+  });
+
   /** Whether readers are given a tag that begins so, or none, before long. */
   async function comesTo(url: string, beginning: string): Promise<boolean> {
     for (let tries = 0; tries < 300; tries += 1) {
