@@ -101,7 +101,7 @@ export function withoutConditions(raw: RawHeaders): string[] {
  * held against it.
  */
 function tagTravels(tag: string, validator: Validator, seenTags: readonly SeenTag[]): boolean {
-  if (!nativesAllowed(validator) || isSynthetic(isWeak(tag) ? tag.slice(2) : tag)) return false;
+  if (!nativesAllowed(validator) || isOurs(tag)) return false;
   return validator.kind === 'upstream' || (!isWeak(tag) && !isBarred(seenTags, tag, undefined));
 }
 
@@ -128,16 +128,14 @@ export function conditionsForWrite(
   const { ifMatch, ifNoneMatch } = conditions;
   const { native, hash } = verdict.observation;
   let fields = [...raw];
-  const stays = (tag: string): boolean => !isSynthetic(tag) && (tag === native || !isBarred(seenTags, tag, hash));
+  const stays = (tag: string): boolean => !isOurs(tag) && (tag === native || !isBarred(seenTags, tag, hash));
   if (ifMatch.kind === 'tags' && !ifMatch.tags.every(stays)) {
     fields = withoutFields(fields, matchFields);
     const natives = verdict.bySynthetic ? [native] : ifMatch.tags.filter(stays);
     const value = natives.filter((tag) => tag !== undefined).join(', ');
     if (value !== '') fields.push('If-Match', value);
   }
-  if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some((tag) => isSynthetic(isWeak(tag) ? tag.slice(2) : tag))) {
-    fields = withoutFields(fields, noneMatchFields);
-  }
+  if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some(isOurs)) fields = withoutFields(fields, noneMatchFields);
   return fields;
 }
 
@@ -155,9 +153,12 @@ export function breaksSignature({ fields, target }: Passage, sent: RawHeaders): 
 export function withoutSynthetic(raw: RawHeaders, conditions: Preconditions): string[] {
   const { ifMatch, ifNoneMatch } = conditions;
   let fields = [...raw];
-  if (ifMatch.kind === 'tags' && ifMatch.tags.some(isSynthetic)) fields = withoutFields(fields, matchFields);
-  if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some((tag) => isSynthetic(isWeak(tag) ? tag.slice(2) : tag))) {
-    fields = withoutFields(fields, noneMatchFields);
-  }
+  if (ifMatch.kind === 'tags' && ifMatch.tags.some(isOurs)) fields = withoutFields(fields, matchFields);
+  if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some(isOurs)) fields = withoutFields(fields, noneMatchFields);
   return fields;
+}
+
+/** Whether the upstream has never seen a tag: a synthetic one, or one that somebody has weakened. */
+function isOurs(tag: string): boolean {
+  return isSynthetic(isWeak(tag) ? tag.slice(2) : tag);
 }

@@ -1,22 +1,27 @@
 import { isFalse, scanDavIf, type TagTerm, tellTerms } from '../headers/dav-if.js';
+import { readingsOf } from '../headers/lenient.js';
+import { methodOverride } from '../headers/override.js';
 import { FieldNames, fieldLine, hasField, type RawHeaders, withoutFields } from '../http/fields.js';
 import type { MalformedCondition } from '../http/preconditions.js';
 import type { Target } from '../resource/target.js';
 import { nothingSeen } from '../store/seen-tags.js';
 import type { Observation } from '../store/store.js';
-import { isSynthetic, syntheticPrefix } from '../version/tag.js';
-import { type Decision, decideConditions, type Forward, type Refusal } from './decision.js';
+import { UpstreamError } from '../upstream/errors.js';
+import { discard } from '../upstream/represent.js';
+import { isSynthetic, syntheticHash, syntheticPrefix } from '../version/tag.js';
+import { breaksSignature } from './conditions.js';
+import { type Decision, decideConditions, type Forward } from './decision.js';
 import type { GateParts, Passage, Resource } from './passage.js';
-import { wordsOnIf } from './wording.js';
+import { wordsOnIf, wordsOnUnknown } from './wording.js';
 
-/** A resource that an `If` field has synthetic tags for. */
+/** A URL that an `If` field has synthetic tags for. */
 interface Tagged {
   /** Undefined: the request's own. */
-  readonly other: { readonly target: Target; readonly resource: Resource } | undefined;
+  readonly other: { readonly target: Target; readonly resource: Resource; readonly host: string } | undefined;
   readonly terms: readonly TagTerm[];
 }
 
-/** What an `If` field asks of the gate (R5): the terms with synthetic tags, by the resource that they are about. */
+/** What an `If` field asks of the gate (R5): the terms with synthetic tags, by the URL that they are about. */
 export interface TaggedConditions {
   readonly tagged: readonly Tagged[];
   /** Keys of those resources. */
@@ -31,38 +36,69 @@ const field = new FieldNames(['if']);
 /** How a weak tag is spelt whose strong one would be synthetic. */
 const weakened = `W/${syntheticPrefix}`;
 
+/** Synthetic tags that one field may have: each may cost a read, under the leases of all. */
+const mostTerms = 16;
+
 /**
  * Reads the `If` field of a write, where it has tags that only the gate can judge (R5).
  *
  * @param raw end-to-end fields of the request
+ * @param readTarget what the request itself is about, with `resource` and `host`
  * @returns undefined where it has none: then all of it is the upstream's to judge
  */
 export function readDavIf(
   raw: RawHeaders,
+  readTarget: Target,
   resource: Resource,
   host: string,
-  locateReference: GateParts['locateReference'],
+  parts: GateParts,
 ): TaggedConditions | undefined {
   const value = hasField(raw, 'if') ? fieldLine(raw, 'if') : undefined;
   if (value === undefined || !value.includes(syntheticPrefix)) return undefined;
   const scanned = scanDavIf(value);
   if (scanned.kind === 'malformed') return unreadable(scanned);
-  const byKey = new Map<string, { other: Tagged['other']; terms: TagTerm[] }>();
-  for (const term of scanned.terms) {
-    if (!isSynthetic(term.tag) && !term.tag.startsWith(weakened)) continue;
-    const named = term.resource === undefined ? undefined : locateReference(term.resource, host);
-    if (named?.kind === 'refused') {
-      const position = value.lastIndexOf(`<${term.resource}>`, term.start);
-      return unreadable({ position, reason: `this URL could be read in two ways. ${named.reason.slice(0, -1)}` });
-    }
-    const other = named === undefined || named.resource.key === resource.key ? undefined : named;
-    const key = other?.resource.key ?? resource.key;
-    const tagged = byKey.get(key) ?? { other, terms: [] };
-    tagged.terms.push(term);
-    byKey.set(key, tagged);
+  const terms = scanned.terms.filter(({ tag }) => isSynthetic(tag) || tag.startsWith(weakened));
+  const [excess] = terms.slice(mostTerms);
+  if (excess !== undefined) {
+    return unreadable({
+      position: excess.start,
+      reason: `no more than ${mostTerms} entity-tags of the gate's may stand here`,
+    });
   }
-  if (byKey.size === 0) return undefined;
-  return { tagged: [...byKey.values()], keys: [...byKey.keys()], lists: scanned.lists, malformed: undefined };
+  const byUrl = new Map<string, { readonly other: Tagged['other']; readonly terms: TagTerm[] }>();
+  for (const term of terms) {
+    const other = term.resource === undefined ? undefined : otherThan(readTarget, term.resource, host, parts);
+    if (typeof other === 'string') {
+      const position = value.lastIndexOf(`<${term.resource}>`, term.start);
+      return unreadable({ position, reason: `this URL could be read in two ways. ${other.replace(/\.$/, '')}` });
+    }
+    const url = other === undefined ? '' : `${other.host} ${other.target.raw}`;
+    const tagged = byUrl.get(url) ?? { other, terms: [] };
+    tagged.terms.push(term);
+    byUrl.set(url, tagged);
+  }
+  if (byUrl.size === 0) return undefined;
+  const tagged = [...byUrl.values()];
+  const keys = tagged.map(({ other }) => (other?.resource ?? resource).key);
+  return { tagged, keys, lists: scanned.lists, malformed: undefined };
+}
+
+/** What a tagged list is about; undefined: the request's own URL. A text says why that cannot be told. */
+function otherThan(
+  { raw }: Target,
+  reference: string,
+  host: string,
+  { locateReference, locate }: GateParts,
+): Tagged['other'] | string {
+  const named = locateReference(reference, host);
+  if (named.kind === 'refused') return named.reason;
+  const { target, resource } = named;
+  // I4: reading it could be writing it.
+  if (methodOverride([], target.query).kind !== 'none') return 'Its query names a method';
+  // What the client calls the host matters only where hosts tell resources apart (I5).
+  const isHere = locate(target, host).key === resource.key;
+  if (isHere && target.raw === raw) return undefined;
+  return { target, resource, host: isHere ? host : (target.authority ?? host) };
 }
 
 function unreadable({ position, reason }: { position: number; reason: string }): TaggedConditions {
@@ -71,8 +107,8 @@ function unreadable({ position, reason }: { position: number; reason: string }):
 
 /**
  * Tells the upstream of each synthetic tag in `If` whether it is current (R5): as an If-Match with that tag alone would
- * be decided, each about its own resource. What the whole field comes to is for the upstream to say, which knows the
- * locks; but what cannot hold whatever they are is refused here, because not every upstream looks at `If`.
+ * be decided, each about its own URL. What the whole field comes to is for the upstream to say, which knows the locks; but
+ * what cannot hold whatever they are is refused here, because not every upstream looks at `If`.
  *
  * @param forward what the other conditions of the request came to
  * @param knowledge of the request's own resource
@@ -83,46 +119,84 @@ export async function tellTags(
   knowledge: readonly Observation[],
   since: number | undefined,
 ): Promise<Decision> {
-  const current = new Set<TagTerm>();
+  const { record } = passage;
+  const trueTerms = new Set<TagTerm>();
   let { observation } = forward;
   for (const { other, terms } of passage.davIf?.tagged ?? []) {
-    const asked = other === undefined ? passage : { ...passage, ...other, readTarget: other.target, ...ofAnother };
-    let known = other === undefined ? knowledge : [];
-    for (const term of terms) {
-      const decision = await decideConditions(
-        { ...asked, conditions: matchOf(passage, term) },
-        known,
-        since,
-        undefined,
-      );
-      if (decision.kind !== 'forward' && !isStale(decision)) return decision;
-      if (decision.kind === 'forward') current.add(term);
-      if (decision.observation === undefined) continue;
-      // What has been read for one tag serves for the next.
-      known = [...known, decision.observation];
-      if (other === undefined) observation ??= decision.observation;
-    }
+    const { current, decidedBy } = record;
+    const told =
+      other === undefined
+        ? await tellOf(passage, terms, [...knowledge, ...(observation === undefined ? [] : [observation])], since)
+        : await tellOfAnother({ ...passage, ...other, readTarget: other.target, ...ofAnother }, terms, since);
+    if (told.kind === 'untold') return told.decision;
+    for (const term of told.trueTerms) trueTerms.add(term);
+    // What is not the request's own is not what its record is about.
+    if (other !== undefined) Object.assign(record, { current, decidedBy });
+    else observation ??= told.observation;
   }
-  const isTrue = (term: TagTerm): boolean => current.has(term) !== term.isNegated;
-  // Lists about other resources alone are no condition to some upstreams.
-  const isOwn = passage.davIf?.tagged.some(({ other }) => other === undefined) === true;
-  if (isOwn && isFalse(termsOf(passage), passage.davIf?.lists ?? [], isTrue)) {
+  const isTrue = (term: TagTerm): boolean => trueTerms.has(term);
+  if (bindsWritten(passage) && isFalse(termsOf(passage), passage.davIf?.lists ?? [], isTrue)) {
     return { kind: 'refuse', name: 'precondition-failed', observation, details: wordsOnIf(passage, observation) };
   }
-  return { ...forward, observation, fields: told(passage, forward.fields, isTrue) };
+  const fields = withTold(passage, forward.fields, isTrue);
+  if (!breaksSignature(passage, fields)) return { ...forward, observation, fields };
+  const reason =
+    'The signature covers If, which has tags that only the gate knows, and that the upstream must not get.';
+  return { kind: 'refuse', name: 'version-unknown', details: wordsOnUnknown(passage, reason, true) };
 }
 
 const ofAnother = { view: undefined, seenTags: nothingSeen };
 
-function isStale(decision: Decision): decision is Refusal {
-  return decision.kind === 'refuse' && decision.name === 'precondition-failed';
+/** Which terms about one URL are true, their `Not` included; or the decision that has to stand where that cannot be told. */
+type Told =
+  | { readonly kind: 'told'; readonly trueTerms: readonly TagTerm[]; readonly observation: Observation | undefined }
+  | { readonly kind: 'untold'; readonly decision: Decision };
+
+/** @param asked the request, as if it were about the URL that the terms are about */
+async function tellOf(
+  asked: Passage,
+  terms: readonly TagTerm[],
+  knowledge: readonly Observation[],
+  since: number | undefined,
+): Promise<Told> {
+  const { lenient } = asked.resource.policy;
+  const trueTerms: TagTerm[] = [];
+  let observation: Observation | undefined;
+  for (const term of terms) {
+    const tags = readingsOf(term.tag, lenient).filter((tag) => syntheticHash(tag) !== undefined);
+    let holds = false;
+    if (tags.length > 0) {
+      // What has been read for one tag serves for the next.
+      const known = observation === undefined ? knowledge : [...knowledge, observation];
+      const decision = await decideConditions({ ...asked, conditions: matching(tags) }, known, since, undefined);
+      holds = decision.kind === 'forward';
+      const isStale = decision.kind === 'refuse' && decision.name === 'precondition-failed';
+      if (!holds && !isStale) return { kind: 'untold', decision };
+      if (decision.kind !== 'relay') observation = decision.observation ?? observation;
+    }
+    if (holds !== term.isNegated) trueTerms.push(term);
+  }
+  return { kind: 'told', trueTerms, observation };
 }
 
-/** The same question as an If-Match would ask. Weak tags match nothing, unless that is forgiven. */
-function matchOf({ resource }: Passage, { tag }: TagTerm): Passage['conditions'] {
-  const isForgiven = resource.policy.lenient.includes('weakened') && tag.startsWith(weakened);
+/** What cannot be told of a resource that is not the request's own makes its terms false, and nothing of it is shown. */
+async function tellOfAnother(asked: Passage, terms: readonly TagTerm[], since: number | undefined): Promise<Told> {
+  const nothing: Told = { kind: 'told', trueTerms: [], observation: undefined };
+  try {
+    const told = await tellOf(asked, terms, [], since);
+    if (told.kind === 'told') return told;
+    if (told.decision.kind === 'relay') discard(told.decision.call);
+    return nothing;
+  } catch (error) {
+    if (!(error instanceof UpstreamError)) throw error;
+    return nothing;
+  }
+}
+
+/** The same question as an If-Match would ask. */
+function matching(tags: readonly string[]): Passage['conditions'] {
   return {
-    ifMatch: { kind: 'tags', tags: [isForgiven ? tag.slice(2) : tag] },
+    ifMatch: { kind: 'tags', tags },
     ifNoneMatch: { kind: 'absent' },
     ifModifiedSince: undefined,
     ifUnmodifiedSince: undefined,
@@ -130,12 +204,18 @@ function matchOf({ resource }: Passage, { tag }: TagTerm): Passage['conditions']
   };
 }
 
-/** The fields with an `If` that refuses nothing because of a tag that the upstream has never seen (W14). */
-export function withoutTaggedTerms(passage: Passage, fields: readonly string[]): readonly string[] {
-  return passage.davIf === undefined ? fields : told(passage, fields, () => true);
+/** Whether a list is about what the request writes: lists about other resources alone are no condition to some upstreams. */
+function bindsWritten({ davIf, resource, destination }: Passage): boolean {
+  const written = [resource.key, destination?.key];
+  return davIf?.tagged.some(({ other }) => other === undefined || written.includes(other.resource.key)) === true;
 }
 
-function told(passage: Passage, fields: readonly string[], isTrue: (term: TagTerm) => boolean): readonly string[] {
+/** The fields with an `If` that refuses nothing because of a tag that the upstream has never seen (W14). */
+export function withoutTaggedTerms(passage: Passage, fields: readonly string[]): readonly string[] {
+  return withTold(passage, fields, () => true);
+}
+
+function withTold(passage: Passage, fields: readonly string[], isTrue: (term: TagTerm) => boolean): readonly string[] {
   const terms = termsOf(passage);
   if (terms.length === 0) return fields;
   const value = fieldLine(passage.fields, 'if') ?? '';

@@ -46,18 +46,19 @@ export function enter(
   const method = effectiveMethod(exchange.method, override, policy.methods);
   record.route = resource.route;
   record.method = method;
-  const named = writesDestination.has(method) ? destinationOf(sent, host, parts) : undefined;
+  const isNamed = writesDestination.has(method) || writesDestination.has(exchange.method);
+  const named = isNamed ? destinationOf(sent, host, parts) : undefined;
   if (named?.kind === 'refused') {
     const detail = `Destination does not name one resource for certain. ${named.reason}`;
     const next = 'Send one Destination, in one unambiguous form.';
     return { answer: made(exchange, record, 'ambiguous-target', { detail, next }) };
   }
   const conditions = conditionsOf(sent, policy, exchange.arrivedAt);
+  const destination = named?.resource;
   const isTouched = policy.guard !== 'off';
   const fields = isTouched && policy.lenient.length > 0 ? forgiven(sent, target, policy.lenient) : sent;
-  const davIf =
-    isTouched && !safeMethods.has(method) ? readDavIf(sent, resource, host, parts.locateReference) : undefined;
-  const destination = named?.resource;
+  const isJudged = isTouched || (destination !== undefined && destination.policy.guard !== 'off');
+  const davIf = isJudged && !safeMethods.has(method) ? readDavIf(sent, readTarget, resource, host, parts) : undefined;
   const facts = { target, readTarget, host, method, fields, conditions, resource, destination, davIf };
   return { parts, exchange, record, ...facts, seenTags: nothingSeen };
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { OnInformational, ResponseBody } from '../upstream/call.js';
+import type { ResponseBody } from '../upstream/call.js';
+import type { OnInformational } from '../upstream/wire.js';
 
 /** One request as the gate sees it; nothing behind this knows the web framework. */
 export interface Exchange {

@@ -64,6 +64,11 @@ const internalError: ProblemDetails = {
 /** RFC 9110 9.3.7: the server in general, which to a client is the upstream. */
 const theServer: Target = { raw: '*', path: '*', query: undefined, authority: undefined };
 
+/** Whether a request-target is a URL without path and query: that of OPTIONS is the server's (RFC 9112 3.2.4). */
+function isHost(requestTarget: string): boolean {
+  return /^https?:\/\/[^/?]*$/i.test(requestTarget);
+}
+
 /** Finds out what a request is, and hands it to the protocol that it calls for. */
 function route(
   parts: GateParts,
@@ -75,12 +80,14 @@ function route(
     const next = 'Send the request-target in one unambiguous form.';
     return made(exchange, record, 'ambiguous-target', { detail: parsed.reason, next, close: true });
   }
-  const isAboutServer = parsed.kind === 'asterisk';
-  if (isAboutServer && exchange.method !== 'OPTIONS') {
+  const isAboutServer = parsed.kind === 'asterisk' || (exchange.method === 'OPTIONS' && isHost(exchange.requestTarget));
+  if (parsed.kind === 'asterisk' && exchange.method !== 'OPTIONS') {
     const details = { detail: 'Only OPTIONS has the target "*".', next: 'Name a path.', close: true };
     return made(exchange, record, 'ambiguous-target', details);
   }
-  const passage = enter(parts, exchange, record, isAboutServer ? theServer : parsed.target);
+  const authority = parsed.kind === 'target' ? parsed.target.authority : undefined;
+  const target = parsed.kind === 'target' && !isAboutServer ? parsed.target : { ...theServer, authority };
+  const passage = enter(parts, exchange, record, target);
   if ('answer' in passage) return passage.answer;
 
   const { method, resource, destination } = passage;

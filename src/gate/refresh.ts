@@ -61,6 +61,9 @@ export async function refreshAfter(
   return { observation, given, answer: await answerOfPatch(passage, reply, contentHash, observation.etag, deadline) };
 }
 
+/** Methods after which there is nothing to read at the request's own URL, or nothing else than before. */
+const leavesNoNews: ReadonlySet<string> = new Set(['DELETE', 'MOVE', 'COPY']);
+
 /**
  * A refresh is for what has a version afterwards, and for writers that wanted to know one (`policy.refresh`), whose
  * credentials can be used again (W4).
@@ -68,7 +71,7 @@ export async function refreshAfter(
 function wantsRefresh(passage: Passage, given: string | undefined): boolean {
   const { resource, method } = passage;
   const { refresh: when, mode } = resource.policy;
-  if (when === 'never' || method === 'DELETE' || method === 'MOVE' || mode === 'report') return false;
+  if (when === 'never' || mode === 'report' || leavesNoNews.has(method)) return false;
   return (when === 'always' || (carriesConditions(passage) && given === undefined)) && !isBound(passage);
 }
 

@@ -13,9 +13,10 @@ export interface Scope {
 }
 
 /** @returns what a write leases, changes and changes besides */
-export function scopeOf({ method, resource, destination, davIf }: Passage): Scope {
+export function scopeOf({ method, exchange, resource, destination, davIf }: Passage): Scope {
   const named = destination === undefined ? [] : [destination.key];
-  const copies = method === 'COPY' && destination !== undefined;
+  // With an override (I4) nobody knows which of the two methods it is.
+  const copies = method === 'COPY' && exchange.method === 'COPY' && destination !== undefined;
   const leased = [...new Set([resource.key, ...named, ...(davIf?.keys ?? [])])];
   const written = [...new Set(copies ? named : [resource.key, ...named])];
   const besides = [...resource.invalidates, ...(destination?.invalidates ?? [])].filter((key) => !leased.includes(key));

@@ -72,7 +72,8 @@ async function writeUnderLease(
   let answer: Answer | undefined;
   let isCovered = true;
   try {
-    answer = await decideAndSend(passage, lease, body, formal, sideEffects, ending);
+    const begun = await sideEffects.markWritten(lease);
+    answer = await decideAndSend(passage, begun, body, formal, sideEffects, ending);
   } finally {
     await sideEffects.settle(ending.outcome);
     isCovered = await passage.parts.store.settle(lease.token, ofTheLease(passage, ending.outcome));
@@ -166,6 +167,7 @@ function ofTheLease(passage: Passage, outcome: Outcome): Outcome {
 class SideEffects {
   readonly #passage: Passage;
   #token: Token | undefined;
+  #mayForward = true;
 
   constructor(passage: Passage) {
     this.#passage = passage;
@@ -175,10 +177,21 @@ class SideEffects {
   async mark(): Promise<boolean> {
     const { written, besides, isPlain } = scopeOf(this.#passage);
     const marked = isPlain ? besides : [...written, ...besides];
-    if (marked.length === 0 || this.#token !== undefined) return true;
+    if (marked.length === 0 || this.#token !== undefined) return this.#mayForward;
     const mark = await this.#passage.parts.store.touch(marked);
     this.#token = mark.token;
+    this.#mayForward = mark.mayForward;
     return mark.mayForward;
+  }
+
+  /**
+   * Marks what is leased and written before anything is decided, where that is not all that is leased: from the lease that
+   * this returns on, what moves was moved by somebody else.
+   */
+  async markWritten(lease: Acquired): Promise<Acquired> {
+    if (scopeOf(this.#passage).isPlain) return lease;
+    await this.mark();
+    return { ...lease, since: this.#passage.parts.clock.now() };
   }
 
   /** A write that may still take effect may still have its side effects. */
@@ -193,8 +206,9 @@ class SideEffects {
 /** @param isOwn whether the write's own resource is the first that is marked: what is told of tags is about that (V7) */
 function ofTheMarks(outcome: Outcome, isOwn: boolean): Outcome {
   if (outcome.kind === 'unknown') return { kind: 'unknown', rest: outcome.rest };
-  if (outcome.kind !== 'changed' || !isOwn) return { kind: outcome.kind };
-  return { kind: 'changed', before: outcome.before, given: outcome.given };
+  if (outcome.kind !== 'changed') return { kind: outcome.kind };
+  const tags = isOwn ? { before: outcome.before, given: outcome.given } : {};
+  return { kind: 'changed', ...tags, doubts: outcome.doubts };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { isWeak, scanEntityTags } from '../http/entity-tag.js';
+import { type EntityTag, isWeak, scanEntityTags } from '../http/entity-tag.js';
 import { FieldNames, fieldLine, type RawHeaders, withoutFields } from '../http/fields.js';
 
 /** What middleboxes and clients do to tags on their way back (policy key `lenient`). */
@@ -37,13 +37,13 @@ export function strictConditions(raw: RawHeaders, modes: readonly LenientMode[])
 function strictValue(line: string, modes: readonly LenientMode[]): string | undefined {
   const list = scanEntityTags(line, { unquoted: modes.includes('unquoted') });
   if (list.kind !== 'tags') return undefined;
-  const strengthens = modes.includes('weakened');
-  const cutsCoding = modes.includes('gzip-suffix');
-  const tags = list.tags.flatMap((sent) => {
-    const tag = strengthens && isWeak(sent) ? sent.slice(2) : sent;
-    return cutsCoding ? [tag, ...withoutCoding(tag)] : [tag];
-  });
-  return [...new Set(tags)].join(', ');
+  return [...new Set(list.tags.flatMap((sent) => readingsOf(sent, modes)))].join(', ');
+}
+
+/** What a tag may have been before it was mangled, itself first where that counts. */
+export function readingsOf(sent: EntityTag, modes: readonly LenientMode[]): EntityTag[] {
+  const tag = modes.includes('weakened') && isWeak(sent) ? sent.slice(2) : sent;
+  return modes.includes('gzip-suffix') ? [tag, ...withoutCoding(tag)] : [tag];
 }
 
 /** What a tag may have been before a coding was put behind it. */

@@ -196,7 +196,8 @@ export function passableTrailers(raw: RawHeaders): RawHeaders {
 }
 
 /** What could make another request of one, where a server merges trailers into the head: overrides (I4), other paths. */
-const makesAnother = /^x[-_](?:http[-_]method|method[-_]override|original[-_]url|rewrite[-_]url)/i;
+const makesAnother =
+  /^(?:x-(?:http-method|method-override|original-url|rewrite-url)|depth|overwrite|lock-token|timeout)/;
 
 /**
  * The trailers of a request that are passed on: as of an answer, and none that decisions rest on, because the gate has
@@ -210,7 +211,10 @@ export function passableRequestTrailers(raw: RawHeaders): RawHeaders {
   const passable = passableTrailers(raw);
   for (let index = 0; index + 1 < passable.length; index += 2) {
     const name = passable[index] ?? '';
-    if (!isProtected(name.toLowerCase()) && !makesAnother.test(name)) kept.push(name, passable[index + 1] ?? '');
+    // Some servers know no other punctuation in names than this.
+    const plain = name.toLowerCase().replace(/[^a-z0-9]/g, '-');
+    const decides = isProtected(plain) || neverTrailers.has(plain) || ofTheConnection.has(plain);
+    if (!decides && !makesAnother.test(plain)) kept.push(name, passable[index + 1] ?? '');
   }
   return kept;
 }

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Exchange } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
 import { endToEnd, FieldNames, fieldLine, firstValue } from '../http/fields.js';
-import type { OnInformational } from '../upstream/call.js';
+import type { OnInformational } from '../upstream/wire.js';
 import type { Turn } from './turns.js';
 
 /** An inbound X-Request-Id that is kept (A3): nothing in it can do harm in a log, a page or a field. */

@@ -60,6 +60,15 @@ export interface LocatorOptions<P> {
   readonly upstream: { readonly authority: string; readonly basePath: string };
 }
 
+function refused(reason: string): { readonly kind: 'refused'; readonly reason: string } {
+  return { kind: 'refused', reason };
+}
+
+/** @param base folded; the root for an upstream without a base path */
+function isBelow(path: string, base: string): boolean {
+  return base !== '/' && (path === base || path.startsWith(`${base}/`));
+}
+
 /** Keys are found out where somebody asks: what is not guarded has no use for them. */
 class Found<P> implements Located<P> {
   readonly route: string;
@@ -141,16 +150,20 @@ export function createLocator<P extends LocatedPolicy>(options: LocatorOptions<P
     },
     locateReference(reference, host) {
       // An authority for some, an empty segment for others (RFC 3986 4.2).
-      if (reference.startsWith('//')) return { kind: 'refused', reason: 'It begins with "//".' };
-      const parsed = parseTarget(reference.trim().replaceAll(' ', '%20'));
-      if (parsed.kind === 'asterisk') return { kind: 'refused', reason: 'It is neither a URL nor an absolute path.' };
-      if (parsed.kind === 'refused') {
-        return { kind: 'refused', reason: parsed.reason.replace('The request-target', 'It') };
+      if (reference.startsWith('//')) return refused('It begins with "//".');
+      const whole = parseTarget(reference);
+      if (whole.kind === 'asterisk') return refused('It is neither a URL nor an absolute path.');
+      if (whole.kind === 'refused') return refused(whole.reason.replace('The request-target', 'It'));
+      const { raw, path, authority } = whole.target;
+      // What is left must be readable in one way too: it could climb out of the base path, or begin with "//".
+      const left = parseTarget(withoutBasePath(raw));
+      if (left.kind !== 'target') return refused('Behind the base path of the upstream it is ambiguous.');
+      const isBased = left.target.raw !== raw;
+      if (!isBased && isBelow(fold(path), fold(upstream.basePath))) {
+        return refused('It spells the base path of the upstream in another way.');
       }
-      const path = withoutBasePath(parsed.target.path);
-      const query = parsed.target.query === undefined ? '' : `?${parsed.target.query}`;
-      const target = { ...parsed.target, path, raw: `${path}${query}` };
-      return { kind: 'located', target, resource: locate(target, target.authority ?? host) };
+      const target = { ...left.target, authority };
+      return { kind: 'located', target, resource: locate(target, authority ?? host) };
     },
     unreachable: routes.unreachable,
   };

@@ -115,7 +115,8 @@ class MemoryStore implements Store {
 
   movedSince(token: Token, since: number): boolean {
     const held = this.#held.get(token);
-    return held === undefined || this.#lastMove(held.first) > Math.max(since, held.since);
+    if (held === undefined) return true;
+    return held.keys.some((key) => this.#lastMove(key) > Math.max(since, held.since));
   }
 
   stats(): StoreStats {

@@ -201,7 +201,7 @@ export interface Store {
    */
   touch(keys: readonly string[]): Promise<Mark>;
   /**
-   * Whether the epoch of a lease's first key has moved after `since` (`Clock.now()`; earlier than the lease means: since
+   * Whether the epoch of one of a lease's keys has moved after `since` (`Clock.now()`; earlier than the lease means: since
    * it was given, with what was known then): an unguarded write began or ended. True for a lease that has ended;
    * undefined where only a round trip could tell (W8).
    */

@@ -46,9 +46,6 @@ export interface Call extends ResponseBody {
   abort(why?: (sent: boolean) => UpstreamError): void;
 }
 
-/** Takes a 1xx answer: its status, its reason phrase, its fields. */
-export type OnInformational = (status: number, statusText: string, rawHeaders: string[]) => void;
-
 export interface CallOptions {
   /** From the last request byte to the response head, in milliseconds; also bounds the wait for a connection. */
   readonly upstreamTimeout: number;
@@ -62,10 +59,8 @@ export interface CallOptions {
   readonly hasBegun?: (() => boolean) | undefined;
   /** Called when it is about to be sent, in the same step. */
   readonly onSending?: (() => void) | undefined;
-  /** The reason phrase of the answer as it came, where undici cannot read it. */
+  /** The reason phrase of the answer as it came; undici takes it for UTF-8, and for what of it came last. */
   readonly reason?: (() => string | undefined) | undefined;
-  /** Called for each 1xx answer but 100 and 101. */
-  readonly onInformational: OnInformational | undefined;
 }
 
 /** What is kept of a body before somebody consumes it; then the upstream is paused. */
@@ -178,15 +173,16 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     if (this.#phase === 'sending') this.#setPhase('waiting');
   }
 
-  onHeaders(status: number, fields: Buffer[], resume: () => void, statusText: string): boolean {
+  onHeaders(status: number, fields: Buffer[], resume: () => void): boolean {
     const rawHeaders = latin1Texts(fields);
     if (status < 100) {
       this.#fail(new UpstreamError('http_protocol_error', `the upstream answered with the status ${status}`, true));
       return false;
     }
     if (status < 200) {
-      this.#options.onInformational?.(status, octetsOf(statusText), rawHeaders);
-      return true;
+      // 1xx answers are taken before undici sees them, but for 101, which nobody asked for, and for what is malformed.
+      this.#fail(new UpstreamError('http_protocol_error', `the upstream answered with an unfit ${status}`, true));
+      return false;
     }
     this.#resumeDispatch = resume;
     const coding = fieldLine(rawHeaders, 'transfer-encoding');
@@ -197,8 +193,7 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
     }
     this.#endless = isEventStream(rawHeaders);
     this.#setPhase('receiving');
-    const own = statusText.includes('\ufffd') ? this.#options.reason?.() : undefined;
-    this.#head.resolve({ status, statusText: own ?? octetsOf(statusText), rawHeaders });
+    this.#head.resolve({ status, statusText: this.#options.reason?.() ?? '', rawHeaders });
     return true;
   }
 
@@ -281,13 +276,6 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 }
 
 const noTrailers: readonly string[] = [];
-
-const ascii = /^[\t\x20-\x7e]*$/;
-
-/** undici reads a reason phrase as UTF-8. */
-function octetsOf(statusText: string): string {
-  return ascii.test(statusText) ? statusText : Buffer.from(statusText).toString('latin1');
-}
 
 /** Whether an answer is a stream of events, which may be silent for as long as it likes. */
 export function isEventStream(rawHeaders: readonly string[]): boolean {

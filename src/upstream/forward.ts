@@ -2,10 +2,10 @@ import { isIP } from 'node:net';
 import { buildConnector, Pool } from 'undici';
 import type { Clock } from '../http/clock.js';
 import { hasField } from '../http/fields.js';
-import { type Call, type OnInformational, UpstreamCall } from './call.js';
+import { type Call, UpstreamCall } from './call.js';
 import { UpstreamError } from './errors.js';
 import { RequestStream } from './request-body.js';
-import { type OnTheWire, Wire } from './wire.js';
+import { type OnInformational, type OnTheWire, Wire } from './wire.js';
 
 /** A request body that is sent upstream: held whole, or streaming from the client. */
 export type SendableBody =
@@ -100,8 +100,10 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       const call = new UpstreamCall(options.clock, {
         upstreamTimeout: request.upstreamTimeout ?? options.upstreamTimeout,
         idleTimeout: request.idleTimeout ?? options.idleTimeout,
-        onInformational: request.onInformational,
-        onSending: () => wire.expect(sent),
+        onSending: () => {
+          wire.expect(sent);
+          if (request.body instanceof RequestStream) request.body.beginSending();
+        },
         reason: () => sent.reason,
         isBreaking: () => isBreaking,
         isCovered: request.isCovered,
@@ -122,8 +124,8 @@ export function createUpstream(options: UpstreamOptions): Upstream {
           body: dispatchBody(body) as Buffer | null,
           // A constant name: undici would take it from Host, which is the client's, and reconnect when it changes.
           servername: serverName || 'upstream',
-          // Without this undici gives up the connection after each HEAD and after DELETE or GET with a body.
-          reset: options.keepAlive === 0,
+          // Without this undici gives up the connection after each HEAD too.
+          reset: options.keepAlive === 0 || mayStayUnread(request),
         };
         pool.dispatch(dispatchOptions, call);
       } catch (error) {
@@ -153,12 +155,22 @@ function hasBegun(body: RequestStream): () => boolean {
   return () => body.hasBegun;
 }
 
+/** Methods whose bodies every server reads. */
+const comesWithBody: ReadonlySet<string> = new Set([
+  ...['POST', 'PUT', 'PATCH', 'PROPFIND', 'PROPPATCH', 'REPORT', 'SEARCH', 'QUERY', 'LOCK', 'MKCOL'],
+]);
+
+/** Whether an upstream might take the body for the next request on the connection (RFC 9110 9.3.1, 9.3.5). */
+function mayStayUnread({ method, body }: UpstreamRequest): boolean {
+  return body !== undefined && !comesWithBody.has(method);
+}
+
 function onTheWire({ target, method, rawHeaders, body, onInformational }: UpstreamRequest): OnTheWire {
   return {
     target,
     emptyBody: emptyBodyOf(method, rawHeaders, body),
     trailers: trailersOf(body),
-    onContinue: onInformational && ((fields) => onInformational(100, 'Continue', fields)),
+    onInformational,
   };
 }
 
@@ -178,8 +190,12 @@ function emptyBodyOf(
 function trailersOf(body: SendableBody | undefined): OnTheWire['trailers'] {
   if (body === undefined) return undefined;
   if (body instanceof RequestStream) return body.isChunked ? () => body.trailers : undefined;
-  const { trailers } = body;
-  return body.chunked && trailers !== undefined && trailers.length > 0 ? () => trailers : undefined;
+  return body.chunked && body.trailers !== undefined && body.trailers.length > 0 ? always(body.trailers) : undefined;
+}
+
+/** Apart from the body, which would be kept with it. */
+function always<T>(value: T): () => T {
+  return () => value;
 }
 
 function dispatchBody(body: SendableBody | undefined): Buffer | Iterable<Buffer> | RequestStream | null {

@@ -40,6 +40,8 @@ export class RequestStream extends Readable {
   /** Undefined while the upstream does not take more: the client is not to blame then. */
   #waitingSince: number | undefined;
   #progressAt: number;
+  #hasEnded = false;
+  #isSending = false;
   #cancelTimer: (() => void) | undefined;
 
   /**
@@ -114,9 +116,20 @@ export class RequestStream extends Readable {
 
   readonly #onEnd = (): void => {
     this.hasBegun = true;
+    this.#hasEnded = true;
     this.#detach();
-    this.push(null);
+    if (this.#isSending) this.push(null);
   };
+
+  /**
+   * It is being sent. Before that it has no end: undici would give a stream that has ended a length, and what came without
+   * one leaves without one.
+   */
+  beginSending(): void {
+    if (this.#isSending) return;
+    this.#isSending = true;
+    if (this.#hasEnded) this.push(null);
+  }
 
   readonly #onClose = (): void => {
     // What the client sent before it went away, but nobody has taken yet, is lost with its connection.

@@ -13,25 +13,30 @@ export interface OnTheWire {
   readonly emptyBody: EmptyBody | undefined;
   /** Sent behind a chunked body; asked for when the body has ended. Flat. */
   readonly trailers: (() => RawHeaders) | undefined;
-  /** Called for a 100 that nobody waits for, with its fields. */
-  readonly onContinue: ((rawHeaders: string[]) => void) | undefined;
-  /** Told once the answer has begun: its reason phrase, one octet per character, where that is not ASCII. */
+  /** Called for each 1xx answer but 101. */
+  readonly onInformational: OnInformational | undefined;
+  /** Told once the final answer has begun: its reason phrase, one octet per character. */
   reason?: string;
 }
 
+/** Takes a 1xx answer: its status, its reason phrase and its fields, one octet per character. */
+export type OnInformational = (status: number, statusText: string, rawHeaders: string[]) => void;
+
 const endOfHead = '\r\n\r\n';
-const noOctets = 'content-length: 0\r\n\r\n';
+/** A head that announces no octets, as undici ends it, from the end of the field before. */
+const noOctets = '\r\ncontent-length: 0\r\n\r\n';
+const someOctets = /\r\ncontent-length: \d+\r\n\r\n$/;
 /** The end of a chunked body without trailers, as undici writes it. */
 const lastChunk = '\r\n0\r\n\r\n';
 
-/** How an answer begins that a client must be able to skip (RFC 9110 15.2.1), and undici takes for a broken one. */
-const beginning = 'HTTP/1.1 100 ';
-const unasked = /^HTTP\/1\.[01] 100[ \r]/;
+const statusLine = /^HTTP\/1\.[01] (\d{3})(?: ([\t\x20-\x7e\x80-\xff]*))?\r?\n$/;
+/** What is read here is read strictly: two readings of where a head ends would be two answers. */
+const strictHead = /^[^\r\n]*\r\n(?:[!#$%&'*+\-.^_`|~\w]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n$/;
 
 /**
  * What HTTP/1.1 asks for and undici leaves out, done on the connections that it uses: request trailers, the target `*`, the
- * client's way to announce an empty body, reason phrases in any encoding, and `100 (Continue)` that nobody waits for, as
- * old servers send it before their answer to any request with a body.
+ * client's way to announce an empty body, reason phrases in any encoding, and 1xx answers, `100 (Continue)` that nobody
+ * waits for among them: old servers send it before their answer to any request with a body, and undici breaks off there.
  *
  * undici says which connection a request goes out on in the very step in which it tells the request's handler that it
  * has one: `expect` is called in between.
@@ -105,54 +110,69 @@ class Connection {
 
   #rewritten(text: string): string {
     const { target, emptyBody, trailers } = this.#request as OnTheWire;
-    if (!this.#sendsHead) return text === lastChunk ? `\r\n0\r\n${linesOf(trailers)}\r\n` : text;
+    if (!this.#sendsHead) {
+      if (text !== lastChunk) return text;
+      this.#isWritten();
+      return `\r\n0\r\n${linesOf(trailers)}\r\n`;
+    }
     this.#sendsHead = false;
     const head = target === '*' ? text.replace(/^(\S+) \/ /, '$1 * ') : text;
-    if (emptyBody === undefined || !head.endsWith(endOfHead)) return head;
-    const fields = head.endsWith(noOctets) ? head.slice(0, -noOctets.length) : head.slice(0, -'\r\n'.length);
+    const isEmpty = head.endsWith(noOctets) || (head.endsWith(endOfHead) && !someOctets.test(head));
+    if (emptyBody === undefined || !isEmpty) return head;
+    this.#isWritten();
+    const fields = head.slice(0, head.endsWith(noOctets) ? 2 - noOctets.length : -'\r\n'.length);
     if (emptyBody === 'nothing') return `${fields}\r\n`;
     return emptyBody === 'length'
-      ? fields + noOctets
+      ? `${fields}content-length: 0\r\n\r\n`
       : `${fields}transfer-encoding: chunked\r\n\r\n0\r\n${linesOf(trailers)}\r\n`;
+  }
+
+  /** What a connection has no more use for must not be kept while it is idle. */
+  #isWritten(): void {
+    this.#rewrites = false;
+    if (!this.#awaitsHead) this.#request = undefined;
   }
 
   /** @returns null where more has to come before it can be told what this is */
   #answerIn(chunk: Buffer): Buffer | null {
     let bytes = this.#kept === undefined ? chunk : Buffer.concat([this.#kept, chunk]);
     this.#kept = undefined;
-    while (unasked.test(bytes.toString('latin1', 0, beginning.length))) {
-      const end = bytes.indexOf(endOfHead);
-      if (end === -1) return this.#keep(bytes);
-      this.#request?.onContinue?.(fieldsIn(bytes.toString('latin1', 0, end)));
-      bytes = bytes.subarray(end + endOfHead.length);
-      if (bytes.length === 0) return null;
+    for (;;) {
+      while (bytes[0] === 0x0d || bytes[0] === 0x0a) bytes = bytes.subarray(1);
+      const end = bytes.indexOf('\n');
+      if (end === -1) return beginsAnswer(bytes) ? this.#keep(bytes) : this.#finalHead(bytes, '', '');
+      const [, status = '', reason = ''] = statusLine.exec(bytes.toString('latin1', 0, end + 1)) ?? [];
+      if (!status.startsWith('1') || status === '101') return this.#finalHead(bytes, status, reason);
+      const rest = bytes.indexOf(endOfHead);
+      const head = bytes.toString('latin1', 0, rest === -1 ? bytes.length : rest + endOfHead.length);
+      // What ends in a way of its own is undici's to refuse.
+      if (/(?<!\r)\n|\r(?!\n|$)/.test(head)) return this.#finalHead(bytes, '', '');
+      if (rest === -1) return this.#keep(bytes);
+      if (!strictHead.test(head)) return this.#finalHead(bytes, '', '');
+      this.#request?.onInformational?.(Number(status), reason, fieldsIn(head));
+      bytes = bytes.subarray(rest + endOfHead.length);
     }
-    if (bytes.length < beginning.length && beginning.startsWith(bytes.toString('latin1'))) return this.#keep(bytes);
+  }
+
+  #finalHead(bytes: Buffer, status: string, reason: string): Buffer {
     this.#awaitsHead = false;
-    this.#noteReason(bytes);
+    if (this.#request !== undefined && status !== '') this.#request.reason = reason;
+    if (!this.#rewrites) this.#request = undefined;
     return bytes;
   }
 
   /** What is too long to be waited for is undici's to refuse. */
   #keep(bytes: Buffer): Buffer | null {
-    if (bytes.length > this.#longestHead) return bytes;
-    this.#kept = bytes;
+    if (bytes.length > this.#longestHead) return this.#finalHead(bytes, '', '');
+    if (bytes.length > 0) this.#kept = bytes;
     return null;
   }
+}
 
-  /** undici reads a reason phrase as UTF-8, and what is none is lost. */
-  #noteReason(bytes: Buffer): void {
-    for (
-      let index = beginning.length;
-      index < bytes.length && bytes[index] !== 0x0d && bytes[index] !== 0x0a;
-      index++
-    ) {
-      if ((bytes[index] ?? 0) <= 0x7f) continue;
-      const [line = ''] = bytes.toString('latin1', beginning.length).split(/\r?\n/, 1);
-      if (this.#request !== undefined) this.#request.reason = line;
-      return;
-    }
-  }
+/** Whether octets could be the beginning of a status line: what cannot is not waited for. */
+function beginsAnswer(bytes: Buffer): boolean {
+  const start = 'HTTP/';
+  return start.startsWith(bytes.toString('latin1', 0, start.length));
 }
 
 function linesOf(trailers: OnTheWire['trailers']): string {
@@ -162,13 +182,11 @@ function linesOf(trailers: OnTheWire['trailers']): string {
   return lines;
 }
 
-/** The fields of a head that is read as text. */
+/** The fields of a head that is read strictly. */
 function fieldsIn(head: string): string[] {
-  return head
-    .split('\r\n')
-    .slice(1)
-    .flatMap((line) => {
-      const colon = line.indexOf(':');
-      return colon < 1 ? [] : [line.slice(0, colon), line.slice(colon + 1).trim()];
-    });
+  const lines = head.slice(0, -endOfHead.length).split('\r\n').slice(1);
+  return lines.flatMap((line) => {
+    const colon = line.indexOf(':');
+    return [line.slice(0, colon), line.slice(colon + 1).replace(/^[ \t]+|(?<![ \t])[ \t]+$/g, '')];
+  });
 }

@@ -128,7 +128,11 @@ export const framing: readonly FramingRow[] = [
     ['chunk: no size', '\r\nb\r\n0\r\n\r\n'],
     ['chunk: a request as trailers', `1\r\nb\r\n0\r\n${smuggled}`],
     ['chunk: a length as trailer', '1\r\nb\r\n0\r\nContent-Length: 7\r\n\r\n'],
-    ['chunk: conditions as trailers go', '1\r\nb\r\n0\r\nIf-Match: "none"\r\nX: y\r\n\r\n', seenOne],
+    [
+      'chunk: conditions as trailers go',
+      '1\r\nb\r\n0\r\nIf-Match: "none"\r\nX: y\r\n\r\n',
+      seenOne.replace(/\r\n$/, 'X: y\r\n\r\n'),
+    ],
   ]),
   ...['POST', 'PUT', 'PATCH', 'DELETE', 'GET', 'OPTIONS', 'PROPFIND', 'LOCK'].map((method) => ({
     ...{ why: `a request as the body of ${method}`, method, body: smuggled, expect: seenLength(smuggled) },
@@ -211,7 +215,11 @@ export const backendAnswers: readonly AnswerRow[] = [
     ['a chunk size that is none', '2x\r\nok\r\n0\r\n\r\n'],
     ['a length as trailer', '2\r\nok\r\n0\r\nContent-Length: 7\r\n\r\n'],
   ].map(([why = '', body = '']) => ({ why, bytes: answer(coded, body), expect: unreadable, expectWrite: broken })),
-  { why: '100 twice', bytes: `HTTP/1.1 100 Continue\r\n\r\n${answer(sized, 'ok')}`, expect: /^HTTP\/1\.1 502 / },
+  {
+    why: '100 twice',
+    bytes: `HTTP/1.1 100 Continue\r\n\r\n${answer(sized, 'ok')}`,
+    expect: /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 OK\r\n/,
+  },
   {
     ...{ why: '101 that nobody asked for', expect: /^HTTP\/1\.1 502 / },
     bytes: `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n${poison}`,

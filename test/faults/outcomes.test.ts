@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { type Answer, request } from '../helpers/client.js';
+import { type Answer, request, roundTrip } from '../helpers/client.js';
 import { eventually } from '../helpers/eventually.js';
 import {
   type Row,
@@ -10,7 +10,7 @@ import {
   tagOf,
   type WriteKind,
 } from '../helpers/outcome-scene.js';
-import { type DoneWrite, meet, methodOf, roundTrip } from '../helpers/outcome-write.js';
+import { type DoneWrite, meet, methodOf } from '../helpers/outcome-write.js';
 import { answers, faults } from './outcome-rows.js';
 
 const allKinds: readonly WriteKind[] = ['PUT', 'PATCH', 'DELETE', 'PUT without a condition'];
@@ -129,7 +129,7 @@ async function waitForRest(
   const next = writeOver(scene, path, 'original');
   await eventually(t, () => clock.pending() === timers + 1, 'the next writer is in line');
   clock.advance(rest - 1);
-  await roundTrip(scene);
+  await roundTrip(scene.gate.port);
   const goesOn = (): boolean => scene.seen.some(({ id }) => id === `next${path}`);
   t.equal(goesOn(), false, `${kind}: the next writer waits`);
   if (appliesLate === true) script.apply();

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import t, { type Test } from 'tap';
 import type { Config, Policy } from '../../src/config/schema.js';
 import { type Backend, type RecordedRequest, startBackend } from '../helpers/backend.js';
-import { type Answer, rawRequest, request } from '../helpers/client.js';
+import { type Answer, request, roundTrip } from '../helpers/client.js';
 import { createVirtualClock, type VirtualClock } from '../helpers/clock.js';
 import { eventually } from '../helpers/eventually.js';
 import { type RunningGate, startGate } from '../helpers/gate.js';
@@ -141,10 +141,6 @@ function perform({ ends, answers = 200 }: Way, response: ServerResponse, fields:
   return held.push({ response, goOn });
 }
 
-/** A round trip through the gate that needs no upstream: what has reached it before has been seen then. */
-const roundTrip = ({ gate }: World): Promise<string> =>
-  rawRequest(gate.port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
-
 function send({ gate }: World, { method, path, headers, body }: Write, id = ''): Promise<Answer> {
   const fields = { ...headers, ...(id !== '' && { 'X-Request-Id': id }) };
   return request(gate.url, { method, path, headers: fields, ...(body !== undefined && { body }) });
@@ -181,7 +177,7 @@ async function lose(t: Test, world: World, way: Way, write: Write): Promise<void
     else await eventually(t, () => held.length > count, 'the write arrives');
     client.reset();
     await client.closed;
-    await roundTrip(world);
+    await roundTrip(world.gate.port);
     held.at(-1)?.goOn();
   } else {
     const answered = send(world, write, id).then(
@@ -547,10 +543,10 @@ t.test('a repetition that comes while the write is still under way waits for it'
     await eventually(t, () => w.held.at(-1)?.response.closed === false, 'the write arrives');
     client.reset();
     await client.closed;
-    await roundTrip(w);
+    await roundTrip(w.gate.port);
     const again = send(w, write);
     await eventually(t, () => w.clock.pending() > 1, 'it waits');
-    await roundTrip(w);
+    await roundTrip(w.gate.port);
     w.held.at(-1)?.goOn();
     t.equal((await again).status, 204, sort);
     t.equal(writesAt(w, write.path), 1);
@@ -678,7 +674,7 @@ t.test('a POST that was under way before the write and ends after it', async (t)
   await eventually(t, () => w.held.length === 2, 'the write arrives');
   client.reset();
   await client.closed;
-  await roundTrip(w);
+  await roundTrip(w.gate.port);
   for (const { goOn } of w.held.toReversed()) {
     goOn();
     await eventually(t, () => w.decisions.has(id), 'the write is on record');

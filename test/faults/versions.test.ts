@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import zlib from 'node:zlib';
 import t from 'tap';
 import { type Backend, type Handler, startBackend } from '../helpers/backend.js';
-import { type Answer, rawRequest, request } from '../helpers/client.js';
+import { type Answer, request, roundTrip } from '../helpers/client.js';
 import { createVirtualClock } from '../helpers/clock.js';
 import { eventually, turn } from '../helpers/eventually.js';
 import { startGate } from '../helpers/gate.js';
@@ -10,10 +10,6 @@ import { rawClient } from '../helpers/raw.js';
 
 const megabyte = 2 ** 20;
 const always = 0;
-
-/** A round trip through the gate that needs no upstream: what has reached it before has been seen then. */
-const roundTrip = (port: number): Promise<string> =>
-  rawRequest(port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
 
 function writesTo(backend: Backend): Backend['requests'] {
   return backend.requests.filter(({ method }) => method === 'PUT');

@@ -1,95 +1,12 @@
-import t, { type Test } from 'tap';
-import type { Policy } from '../../src/config/schema.js';
-import { type Backend, type Handler, startBackend } from '../helpers/backend.js';
-import { type Answer, request } from '../helpers/client.js';
-import { startGate } from '../helpers/gate.js';
+import t from 'tap';
+import { request } from '../helpers/client.js';
+import { begun, startDavScene } from '../helpers/dav-scene.js';
 
-/**
- * What MOVE, COPY and the `If` field mean for the gate (I7, R5), before a backend that has no versions, or strong ones,
- * and holds back what it is told to.
- */
-
-interface Scene {
-  readonly backend: Backend;
-  readonly stored: Map<string, string>;
-  readonly url: string;
-  /** Requests that write, as `METHOD path`, in the order in which they came. */
-  writes(): string[];
-  /** Holds back the answers to requests of this method until the returned function is called. */
-  hold(method: string): () => void;
-  ask(method: string, path: string, headers?: Record<string, string>, body?: string): Promise<Answer>;
-  tagOf(path: string): Promise<string>;
-}
-
-async function startScene(
-  t: Test,
-  { native = false, policy = {}, routes }: { native?: boolean; policy?: Partial<Policy>; routes?: object[] } = {},
-): Promise<Scene> {
-  const stored = new Map([
-    ['/a', 'a1'],
-    ['/b', 'b1'],
-  ]);
-  const held = new Map<string, Promise<void>>();
-  const handler: Handler = async ({ method, url, headers, body }, response) => {
-    await held.get(method);
-    const found = stored.get(url);
-    const destination = decodeURI(new URL(headers.destination?.toString() ?? '/', 'http://h').pathname);
-    let status = found === undefined ? 404 : 200;
-    if (method === 'PUT') {
-      stored.set(url, body.toString());
-      status = found === undefined ? 201 : 204;
-    } else if ((method === 'MOVE' || method === 'COPY') && found !== undefined) {
-      status = stored.has(destination) ? 204 : 201;
-      stored.set(destination, found);
-      if (method === 'MOVE') stored.delete(url);
-    }
-    const isRead = (method === 'GET' || method === 'HEAD') && found !== undefined;
-    response.writeHead(status, { ...(isRead && native && { etag: `"n-${found}"` }) });
-    response.end(isRead && method === 'GET' ? found : undefined);
-  };
-  const backend = await startBackend(t, handler);
-  const gate = await startGate(t, { upstream: backend.url, policy, ...(routes && { routes: routes as never }) });
-  const ask: Scene['ask'] = (method, path, headers = {}, body) =>
-    request(gate.url + path, { method, headers, ...(body !== undefined && { body }) });
-  return {
-    backend,
-    stored,
-    url: gate.url,
-    ask,
-    writes: () =>
-      backend.requests
-        .filter(({ method }) => !/^(?:GET|HEAD)$/.test(method))
-        .map(({ method, url }) => `${method} ${url}`),
-    hold(method) {
-      let release = () => {};
-      const answers = new Promise<void>((resolve) => {
-        release = resolve;
-      });
-      held.set(method, answers);
-      return () => {
-        held.delete(method);
-        release();
-      };
-    },
-    async tagOf(path) {
-      const tag = (await ask('GET', path)).headers.etag;
-      t.ok(tag, `a tag for ${path}`);
-      return tag ?? '';
-    },
-  };
-}
-
-/** Resolves once the backend has got a request of this method. */
-async function begun({ backend }: Scene, method: string): Promise<void> {
-  for (let count = 1; ; count += 1) {
-    await backend.arrived(count);
-    if (backend.requests[count - 1]?.method === method) return;
-  }
-}
+/** What MOVE, COPY and the `If` field mean for the gate (I7, R5). */
 
 t.test('I7: what MOVE and COPY write waits for them', async (t) => {
   for (const method of ['MOVE', 'COPY']) {
-    const scene = await startScene(t);
+    const scene = await startDavScene(t);
     const tag = await scene.tagOf('/b');
     const release = scene.hold(method);
     const moving = scene.ask(method, '/a', { Destination: `${scene.url}/%62` });
@@ -111,7 +28,7 @@ t.test('I7: MOVE and COPY wait for what is written', async (t) => {
     ['MOVE', '/b'],
     ['COPY', '/b'],
   ] as const) {
-    const scene = await startScene(t);
+    const scene = await startDavScene(t);
     const tag = await scene.tagOf(busy);
     const release = scene.hold('PUT');
     const writing = scene.ask('PUT', busy, { 'If-Match': tag }, 'new');
@@ -127,7 +44,7 @@ t.test('I7: MOVE and COPY wait for what is written', async (t) => {
 });
 
 t.test('I7: two MOVEs into each other do not wait for each other for ever', async (t) => {
-  const scene = await startScene(t);
+  const scene = await startDavScene(t);
   const tags = await Promise.all(['/a', '/b'].map((path) => scene.tagOf(path)));
   const answers = await Promise.all([
     scene.ask('MOVE', '/a', { Destination: '/b', 'If-Match': tags[0] ?? '' }),
@@ -140,12 +57,12 @@ t.test('I7: two MOVEs into each other do not wait for each other for ever', asyn
 t.test('I7: both are in doubt after MOVE, the destination alone after COPY', async (t) => {
   for (const native of [false, true]) {
     const policy = { recheck: Number.POSITIVE_INFINITY };
-    const scene = await startScene(t, { native, policy });
+    const scene = await startDavScene(t, { native, policy });
     const [a, b] = [await scene.tagOf('/a'), await scene.tagOf('/b')];
     t.equal((await scene.ask('COPY', '/a', { Destination: '/b' })).status, 204);
     t.equal((await scene.ask('PUT', '/b', { 'If-Match': b }, 'b2')).status, 412, 'what was known of b is void');
     t.equal((await scene.ask('PUT', '/a', { 'If-Match': a }, 'a1')).status, 204, 'a is as it was');
-    const again = await startScene(t, { native, policy });
+    const again = await startDavScene(t, { native, policy });
     const before = [await again.tagOf('/a'), await again.tagOf('/b')] as const;
     t.equal((await again.ask('MOVE', '/a', { Destination: '/b' })).status, 204);
     t.equal((await again.ask('PUT', '/a', { 'If-Match': before[0] }, 'a2')).status, 412, 'there is no a any more');
@@ -154,7 +71,7 @@ t.test('I7: both are in doubt after MOVE, the destination alone after COPY', asy
 });
 
 t.test('I7: its conditions are about what is moved', async (t) => {
-  const scene = await startScene(t);
+  const scene = await startDavScene(t);
   const [a, b] = [await scene.tagOf('/a'), await scene.tagOf('/b')];
   t.equal((await scene.ask('MOVE', '/a', { Destination: '/b', 'If-Match': b })).status, 412);
   t.same(scene.writes(), []);
@@ -163,15 +80,15 @@ t.test('I7: its conditions are about what is moved', async (t) => {
 });
 
 t.test('I7: under guard required MOVE needs a condition where `methods` names it', async (t) => {
-  const plain = await startScene(t, { policy: { guard: 'required' } });
+  const plain = await startDavScene(t, { policy: { guard: 'required' } });
   t.equal((await plain.ask('MOVE', '/a', { Destination: '/b' })).status, 204);
-  const named = await startScene(t, { policy: { guard: 'required', methods: ['MOVE'] } });
+  const named = await startDavScene(t, { policy: { guard: 'required', methods: ['MOVE'] } });
   t.equal((await named.ask('MOVE', '/a', { Destination: '/b' })).status, 428);
 });
 
 t.test('I7: a destination that is guarded is, wherever the rest comes from', async (t) => {
-  const routes = [{ path: '/a', policy: { guard: 'off' } }];
-  const scene = await startScene(t, { routes, policy: { recheck: Number.POSITIVE_INFINITY } });
+  const routes = [{ path: '/a', policy: { guard: 'off' as const } }];
+  const scene = await startDavScene(t, { routes, policy: { recheck: Number.POSITIVE_INFINITY } });
   const tag = await scene.tagOf('/b');
   t.equal((await scene.ask('MOVE', '/a', { Destination: '/b', 'If-Match': '"of the backend"' })).status, 204);
   t.equal(scene.backend.requests.at(-1)?.headers['if-match'], '"of the backend"', 'not the gate’s to judge');
@@ -179,7 +96,7 @@ t.test('I7: a destination that is guarded is, wherever the rest comes from', asy
 });
 
 t.test('I6, I7: a Destination that could be read in two ways is refused', async (t) => {
-  const scene = await startScene(t);
+  const scene = await startDavScene(t);
   const rows: [destination: string, reason: RegExp][] = [
     ['//b', /begins with/],
     ['b', /begins with neither/],
@@ -209,7 +126,7 @@ t.test('I6, I7: a Destination that could be read in two ways is refused', async 
 });
 
 t.test('R5: tags of the gate in `If` are told to the upstream as true or false', async (t) => {
-  const scene = await startScene(t);
+  const scene = await startDavScene(t);
   const [a, b] = [await scene.tagOf('/a'), await scene.tagOf('/b')];
   const old = '"im-AAAAAAAAAAAAAAAAAAAAAA"';
   const yes = 'Not <DAV:no-lock>';
@@ -256,7 +173,7 @@ t.test('R5: tags of the gate in `If` are told to the upstream as true or false',
 });
 
 t.test('R5: any method is guarded by such a tag, and waits in line', async (t) => {
-  const scene = await startScene(t);
+  const scene = await startDavScene(t);
   const tag = await scene.tagOf('/a');
   const release = scene.hold('PUT');
   const writing = scene.ask('PUT', '/a', { 'If-Match': tag }, 'a2');
@@ -272,13 +189,13 @@ t.test('R5: any method is guarded by such a tag, and waits in line', async (t) =
 });
 
 t.test('R5: `If` beside other conditions, weakened tags, report mode', async (t) => {
-  const scene = await startScene(t, { policy: { lenient: ['weakened'] } });
+  const scene = await startDavScene(t, { policy: { lenient: ['weakened'] } });
   const tag = await scene.tagOf('/a');
   const ifOfLast = () => scene.backend.requests.filter(({ method }) => method === 'PUT').at(-1)?.headers.if;
   t.equal((await scene.ask('PUT', '/a', { If: `([W/${tag}])`, 'If-Match': tag }, 'a1')).status, 204);
   t.equal(ifOfLast(), '(Not <DAV:no-lock>)');
   t.equal((await scene.ask('PUT', '/a', { If: `([${tag}])`, 'If-Match': '"x"' }, 'a2')).status, 412);
-  const reports = await startScene(t, { policy: { mode: 'report' } });
+  const reports = await startDavScene(t, { policy: { mode: 'report' } });
   const reported = await reports.ask('PUT', '/a', { If: '(["im-AAAAAAAAAAAAAAAAAAAAAA"] <urn:l>)' }, 'a2');
   t.equal(reported.status, 204);
   t.equal(reported.headers['ifmatch-report'], '412; if');
@@ -286,7 +203,7 @@ t.test('R5: `If` beside other conditions, weakened tags, report mode', async (t)
 });
 
 t.test('R5: what is tagged is leased, but not written', async (t) => {
-  const scene = await startScene(t, { native: true, policy: { recheck: Number.POSITIVE_INFINITY } });
+  const scene = await startDavScene(t, { native: true, policy: { recheck: Number.POSITIVE_INFINITY } });
   const b = await scene.tagOf('/b');
   const foreign = '"im-AAAAAAAAAAAAAAAAAAAAAA"';
   const release = scene.hold('PUT');

@@ -1,5 +1,5 @@
 import type { Test } from 'tap';
-import { rawRequest, request } from './client.js';
+import { request, roundTrip } from './client.js';
 import { eventually } from './eventually.js';
 import type { Row, Scene, Script, WriteKind } from './outcome-scene.js';
 import { type RawConnection, rawClient } from './raw.js';
@@ -21,11 +21,6 @@ export interface DoneWrite {
   /** Undefined where the client left. */
   readonly heard: Heard | undefined;
   readonly script: Script;
-}
-
-/** A round trip through the gate that needs no upstream: what has reached it before has been seen then. */
-export function roundTrip({ gate }: Scene): Promise<string> {
-  return rawRequest(gate.port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
 }
 
 /** The method of a kind of write, and whether it carries If-Match. */
@@ -105,11 +100,11 @@ async function act(
   }
   if (leaves === undefined) return;
   if (steps.includes('left')) await script.waits.left;
-  else await roundTrip(scene);
+  else await roundTrip(scene.gate.port);
   if (leaves === 'within the answer') await client.seen('abc');
   client.reset();
   await client.closed;
-  await roundTrip(scene);
+  await roundTrip(scene.gate.port);
   script.tell('left');
 }
 

@@ -162,6 +162,10 @@ t.test('trailers that are passed on (RFC 9110 6.5.1)', async (t) => {
     ['X-HTTP-Method-Override', true, false],
     ['X_Method_Override', true, false],
     ['X-Original-URL', true, false],
+    ['If_Match', true, false],
+    ['Content.Length', true, false],
+    ['Transfer_Encoding', true, false],
+    ['Depth', true, false],
   ];
   for (const [name, ofAnswer, ofRequest] of rows) {
     const raw = [name, 'x', 'Y', '1'];

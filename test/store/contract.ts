@@ -488,6 +488,7 @@ const outcomeCases: Cases = {
       ['an unguarded write begins', () => store.touch(['a'])],
       ['an unguarded write comes and goes', () => passBy(store, 'a', () => undefined)],
       ['another write doubts it', () => settleOf(store, 'b', { kind: 'changed', doubts: ['a'] })],
+      ['an unguarded write of another of its keys begins', () => store.touch(['z'])],
     ];
     for (const [name, act] of others) {
       const { token } = await acquired(store, ['a', 'z']);

@@ -35,7 +35,7 @@ t.test('the fields of a head are decoded as they came, in however many pieces', 
   for (const [name, given] of rows) {
     const call = new UpstreamCall(createVirtualClock(), options);
     call.onConnect(() => {});
-    call.onHeaders(200, given, () => {}, 'OK');
+    call.onHeaders(200, given, () => {});
     t.strictSame((await call.head).rawHeaders, fields, name);
     call.onComplete(null);
   }

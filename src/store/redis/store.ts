@@ -174,7 +174,8 @@ class RedisStore implements Store {
   movedSince(token: Token, since: number): boolean | undefined {
     const held = this.#holdings.get(token);
     if (held === undefined) return true;
-    return (this.#movedAt.get(held.first) ?? 0) > Math.max(since, held.since) ? true : undefined;
+    const after = Math.max(since, held.since);
+    return held.lease?.keys.some((key) => (this.#movedAt.get(key) ?? 0) > after) === true ? true : undefined;
   }
 
   stats(): StoreStats {
