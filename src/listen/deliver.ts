@@ -14,6 +14,8 @@ const lingering = 30_000;
 /** Trailers end a chunked body alone (RFC 9110 6.5.1): Node refuses to announce them where there is none. */
 const ofChunkedBodies = new FieldNames(['trailer']);
 
+const noOctets = Buffer.alloc(0);
+
 /** RFC 9110 8.6: some clients would wait for so much of a body that a 204 never has. */
 const neverOfNoContent = new FieldNames(['trailer', 'content-length']);
 
@@ -123,8 +125,9 @@ class Streaming implements BodyConsumer {
     const response = this.#response;
     this.#delivery.turn.onClosed(() => this.#closed());
     this.#body.consume(this);
-    // An event stream's head must not wait for its first event.
-    if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+    // An event stream's head must not wait for its first event. Node would flush it as UTF-8, but writes it as it is
+    // before octets.
+    if (!response.writableEnded && !response.destroyed) response.write(noOctets);
   }
 
   data(chunk: Buffer): boolean {

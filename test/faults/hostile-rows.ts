@@ -226,7 +226,7 @@ export const backendAnswers: readonly AnswerRow[] = [
   },
   {
     ...{ why: 'a reason phrase with a control character', bytes: answer(sized, 'ok', '200 a\x01b') },
-    expect: /^$/,
+    expect: /^HTTP\/1\.1 200 \r\n/,
   },
   {
     ...{ why: '204 with a body', bytes: answer('Content-Length: 6\r\n', 'poison', '204 No Content') },

@@ -508,7 +508,8 @@ t.test('connections to the upstream are used again', async (t) => {
   for (const [method, body] of requests) {
     for (const path of ['/x', '/204']) await request(gate.url, { method, path, ...(body !== undefined && { body }) });
   }
-  t.equal(ports.size, 1, 'one connection for all');
+  // What follows a body that an upstream might leave unread would be taken for its end.
+  t.equal(ports.size, 5, 'one connection for all, but those behind DELETE and GET with a body');
   ports.clear();
   for (const body of ['a', 'b', 'c']) await request(fresh.url, { method: 'PUT', body });
   t.equal(ports.size, 3, 'upstreamKeepAlive: 0 gives every write its own');
