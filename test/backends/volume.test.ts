@@ -82,16 +82,16 @@ t.test('long bodies', async (t) => {
     boundsMemory(t, gate);
   });
 
-  await t.test('1 GB to the upstream, in chunks and without a condition', async (t) => {
-    t.equal(await send(`${gate.url}/posted`, 'POST', {}, new Source(), gigabyte), 204, 'is answered');
-    t.equal(backend.received, gigabyte, 'arrives whole');
+  await t.test('half of that to the upstream, in chunks and without a condition', async (t) => {
+    t.equal(await send(`${gate.url}/posted`, 'POST', {}, new Source(), gigabyte / 2), 204, 'is answered');
+    t.equal(backend.received, gigabyte / 2, 'arrives whole');
     boundsMemory(t, gate);
   });
 
-  await t.test('1 GB to the upstream, with a length and a condition', async (t) => {
-    const headers = { 'If-Match': '"1"', 'Content-Length': String(gigabyte) };
-    t.equal(await send(`${gate.url}/${gigabyte}`, 'PUT', headers, new Source(), gigabyte), 204, 'is answered');
-    t.equal(backend.received, gigabyte, 'arrives whole');
+  await t.test('as much with a length and a condition', async (t) => {
+    const headers = { 'If-Match': '"1"', 'Content-Length': String(gigabyte / 2) };
+    t.equal(await send(`${gate.url}/${gigabyte}`, 'PUT', headers, new Source(), gigabyte / 2), 204, 'is answered');
+    t.equal(backend.received, gigabyte / 2, 'arrives whole');
     boundsMemory(t, gate);
   });
 });

@@ -155,6 +155,7 @@ export class SimulatedCall implements Call {
     if (body === undefined) return Promise.resolve('');
     if (!(body instanceof RequestStream)) return Promise.resolve(body.bytes.toString());
     this.#upload = body;
+    body.beginSending();
     return new Promise((resolve) => {
       const chunks: Buffer[] = [];
       body.onFailure = (error) => {
