@@ -1,5 +1,4 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { constants, existsSync, openSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
@@ -9,6 +8,7 @@ import { createInterface } from 'node:readline';
 import type { Test } from 'tap';
 import type { Owner } from './backend.js';
 import { type Answer, request } from './client.js';
+import { stop } from './program.js';
 import { freePort } from './tcp-proxy.js';
 
 /** Debian keeps it where the PATH of ordinary users does not look, others call it httpd. */
@@ -137,13 +137,6 @@ function serving(child: ChildProcess, log: Socket): Promise<string | undefined> 
     });
     child.on('close', () => resolve(lines.join('\n')));
   });
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill();
-  await ended;
 }
 
 /** Where a WebDAV client finds the server: at Apache itself, or at a gate before it. */

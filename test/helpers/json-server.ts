@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Owner } from './backend.js';
+import { stop } from './program.js';
 
 /** What the `json-server` command puts together, on a port that is free; it ends with its parent. */
 const program = `
@@ -43,11 +44,4 @@ export async function startJsonServer(t: Owner, database: Readonly<Record<string
 async function failed(child: ChildProcess): Promise<never> {
   const [status] = await once(child, 'exit');
   throw new Error(`json-server ended with status ${status}`);
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill();
-  await ended;
 }

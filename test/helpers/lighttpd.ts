@@ -1,12 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { Test } from 'tap';
 import type { Owner } from './backend.js';
+import { serving, stop } from './program.js';
 import { freePort } from './tcp-proxy.js';
 
 /** Debian keeps it where the PATH of ordinary users does not look. */
@@ -52,7 +51,7 @@ export async function startLighttpd(t: Owner): Promise<{ url: string }> {
       env: { ...process.env, LC_ALL: 'C' },
     });
     children.push(child);
-    const log = await serving(child);
+    const log = await serving(child, 'server started');
     if (log === undefined) return { url: `http://127.0.0.1:${port}` };
     if (attempt === portsTried || !log.includes('Address already in use')) throw new Error(log);
   }
@@ -70,25 +69,4 @@ webdav.activate = "enable"
 webdav.is-readonly = "disable"
 webdav.sqlite-db-name = "${join(prefix, 'webdav.db')}"
 `;
-}
-
-/** @returns undefined once lighttpd listens, after which it says that it is started; its log where it gave up */
-function serving({ stderr }: ChildProcess): Promise<string | undefined> {
-  if (stderr === null) throw new Error('lighttpd was started without a pipe for its log');
-  return new Promise((resolve) => {
-    const lines: string[] = [];
-    createInterface(stderr)
-      .on('line', (line) => {
-        lines.push(line);
-        if (line.includes('server started')) resolve(undefined);
-      })
-      .on('close', () => resolve(lines.join('\n')));
-  });
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill();
-  await ended;
 }

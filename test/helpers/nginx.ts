@@ -1,13 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { Test } from 'tap';
 import type { Owner } from './backend.js';
+import { serving, stop } from './program.js';
+import { freePort } from './tcp-proxy.js';
 
 /** Debian keeps it where the PATH of ordinary users does not look. */
 const program = ['nginx', '/usr/sbin/nginx'].find((path) => spawnSync(path, ['-v']).error === undefined);
@@ -55,7 +53,7 @@ export async function startNginx(t: Owner, site: Site = dav): Promise<{ url: str
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     children.push(child);
-    const log = await serving(child);
+    const log = await serving(child, 'start worker process');
     if (log === undefined) return { url: `http://127.0.0.1:${port}` };
     if (attempt === portsTried || !log.includes('Address already in use')) throw new Error(log);
   }
@@ -85,35 +83,4 @@ http {
   }
 }
 `;
-}
-
-/** nginx can neither choose a port itself nor say which. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** @returns undefined once nginx listens, which it says before it starts its workers; its log where it gave up */
-function serving({ stderr }: ChildProcess): Promise<string | undefined> {
-  if (stderr === null) throw new Error('nginx was started without a pipe for its log');
-  return new Promise((resolve) => {
-    const lines: string[] = [];
-    createInterface(stderr)
-      .on('line', (line) => {
-        lines.push(line);
-        if (line.includes('start worker process')) resolve(undefined);
-      })
-      .on('close', () => resolve(lines.join('\n')));
-  });
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill();
-  await ended;
 }
