@@ -10,8 +10,9 @@ import { UpstreamError } from '../upstream/errors.js';
 import { discard } from '../upstream/represent.js';
 import { isSynthetic, syntheticHash, syntheticPrefix } from '../version/tag.js';
 import { breaksSignature } from './conditions.js';
-import { type Decision, decideConditions, type Forward } from './decision.js';
-import type { GateParts, Passage, Resource } from './passage.js';
+import { type Decision, decideConditions, type Forward, type Refusal } from './decision.js';
+import { type GateParts, type Passage, type Resource, timeoutsOf } from './passage.js';
+import { isBound } from './version.js';
 import { wordsOnIf, wordsOnUnknown } from './wording.js';
 
 /** A URL that an `If` field has synthetic tags for. */
@@ -36,6 +37,9 @@ const field = new FieldNames(['if']);
 /** How a weak tag is spelt whose strong one would be synthetic. */
 const weakened = `W/${syntheticPrefix}`;
 
+/** One that lost its quotes is refused with the rest of its list, not taken for somebody else's (W1). */
+const unquoted = /\[[ \t]*(?:W\/)?im-/;
+
 /** Synthetic tags that one field may have: each may cost a read, under the leases of all. */
 const mostTerms = 16;
 
@@ -54,7 +58,7 @@ export function readDavIf(
   parts: GateParts,
 ): TaggedConditions | undefined {
   const value = hasField(raw, 'if') ? fieldLine(raw, 'if') : undefined;
-  if (value === undefined || !value.includes(syntheticPrefix)) return undefined;
+  if (value === undefined || !(value.includes(syntheticPrefix) || unquoted.test(value))) return undefined;
   const scanned = scanDavIf(value);
   if (scanned.kind === 'malformed') return unreadable(scanned);
   const terms = scanned.terms.filter(({ tag }) => isSynthetic(tag) || tag.startsWith(weakened));
@@ -70,7 +74,10 @@ export function readDavIf(
     const other = term.resource === undefined ? undefined : otherThan(readTarget, term.resource, host, parts);
     if (typeof other === 'string') {
       const position = value.lastIndexOf(`<${term.resource}>`, term.start);
-      return unreadable({ position, reason: `this URL could be read in two ways. ${other.replace(/\.$/, '')}` });
+      return unreadable({
+        position,
+        reason: `this URL does not name one resource for certain. ${other.replace(/\.$/, '')}`,
+      });
     }
     const url = other === undefined ? '' : `${other.host} ${other.target.raw}`;
     const tagged = byUrl.get(url) ?? { other, terms: [] };
@@ -119,30 +126,54 @@ export async function tellTags(
   knowledge: readonly Observation[],
   since: number | undefined,
 ): Promise<Decision> {
-  const { record } = passage;
+  const { record, parts } = passage;
   const trueTerms = new Set<TagTerm>();
+  const untold = new Set<TagTerm>();
   let { observation } = forward;
+  // All other resources together are not waited for longer than one: the leases of all are held meanwhile.
+  const until = parts.clock.now() + timeoutsOf(passage).upstreamTimeout;
   for (const { other, terms } of passage.davIf?.tagged ?? []) {
     const { current, decidedBy } = record;
+    const isLate = untold.size > 0 || parts.clock.now() > until;
     const told =
       other === undefined
         ? await tellOf(passage, terms, [...knowledge, ...(observation === undefined ? [] : [observation])], since)
-        : await tellOfAnother({ ...passage, ...other, readTarget: other.target, ...ofAnother }, terms, since);
-    if (told.kind === 'untold') return told.decision;
-    for (const term of told.trueTerms) trueTerms.add(term);
+        : await tellOfAnother({ ...passage, ...other, readTarget: other.target, ...ofAnother }, terms, since, isLate);
+    if (told === undefined) for (const term of terms) untold.add(term);
+    else if (told.kind === 'untold') return told.decision;
+    else for (const term of told.trueTerms) trueTerms.add(term);
     // What is not the request's own is not what its record is about.
     if (other !== undefined) Object.assign(record, { current, decidedBy });
-    else observation ??= told.observation;
+    else if (told?.kind === 'told') observation ??= told.observation;
   }
   const isTrue = (term: TagTerm): boolean => trueTerms.has(term);
-  if (bindsWritten(passage) && isFalse(termsOf(passage), passage.davIf?.lists ?? [], isTrue)) {
-    return { kind: 'refuse', name: 'precondition-failed', observation, details: wordsOnIf(passage, observation) };
-  }
+  const refusal = refusalOf(passage, isTrue, (term) => untold.has(term), observation);
+  if (refusal !== undefined) return refusal;
   const fields = withTold(passage, forward.fields, isTrue);
   if (!breaksSignature(passage, fields)) return { ...forward, observation, fields };
   const reason =
     'The signature covers If, which has tags that only the gate knows, and that the upstream must not get.';
   return { kind: 'refuse', name: 'version-unknown', details: wordsOnUnknown(passage, reason, true) };
+}
+
+/** What cannot hold whatever the locks are (412), or nobody can tell because of what could not be read (502, W5). */
+function refusalOf(
+  passage: Passage,
+  isTrue: (term: TagTerm) => boolean,
+  isUntold: (term: TagTerm) => boolean,
+  observation: Observation | undefined,
+): Refusal | undefined {
+  const terms = termsOf(passage);
+  const lists = passage.davIf?.lists ?? [];
+  if (!bindsWritten(passage) || !isFalse(terms, lists, isTrue)) return undefined;
+  if (!isFalse(terms, lists, (term) => isTrue(term) || isUntold(term))) {
+    const reason = 'A resource that If has entity-tags for could not be read.';
+    return { kind: 'refuse', name: 'version-unknown', details: wordsOnUnknown(passage, reason, isBound(passage)) };
+  }
+  const own = passage.davIf?.tagged.find(({ other }) => other === undefined)?.terms ?? [];
+  // The version of its own resource does not help where that is as the client said.
+  const current = own.some((term) => !isTrue(term)) ? observation : undefined;
+  return { kind: 'refuse', name: 'precondition-failed', observation, details: wordsOnIf(passage, current) };
 }
 
 const ofAnother = { view: undefined, seenTags: nothingSeen };
@@ -179,17 +210,27 @@ async function tellOf(
   return { kind: 'told', trueTerms, observation };
 }
 
-/** What cannot be told of a resource that is not the request's own makes its terms false, and nothing of it is shown. */
-async function tellOfAnother(asked: Passage, terms: readonly TagTerm[], since: number | undefined): Promise<Told> {
-  const nothing: Told = { kind: 'told', trueTerms: [], observation: undefined };
+/**
+ * The same of a resource that is not the request's own: nothing of it is shown.
+ *
+ * @param isLate whether it is not asked any more
+ * @returns undefined where it cannot be told
+ */
+async function tellOfAnother(
+  asked: Passage,
+  terms: readonly TagTerm[],
+  since: number | undefined,
+  isLate: boolean,
+): Promise<Told | undefined> {
+  if (isLate) return undefined;
   try {
     const told = await tellOf(asked, terms, [], since);
     if (told.kind === 'told') return told;
     if (told.decision.kind === 'relay') discard(told.decision.call);
-    return nothing;
+    return undefined;
   } catch (error) {
     if (!(error instanceof UpstreamError)) throw error;
-    return nothing;
+    return undefined;
   }
 }
 

@@ -64,6 +64,12 @@ const internalError: ProblemDetails = {
 /** RFC 9110 9.3.7: the server in general, which to a client is the upstream. */
 const theServer: Target = { raw: '*', path: '*', query: undefined, authority: undefined };
 
+/** RFC 9112 3.2.4. */
+function notOfTheServer(exchange: Exchange, record: DecisionRecord): Answer {
+  const details = { detail: 'Only OPTIONS has the target "*".', next: 'Name a path.', close: true };
+  return made(exchange, record, 'ambiguous-target', details);
+}
+
 /** Whether a request-target is a URL without path and query: that of OPTIONS is the server's (RFC 9112 3.2.4). */
 function isHost(requestTarget: string): boolean {
   return /^https?:\/\/[^/?]*$/i.test(requestTarget);
@@ -81,14 +87,12 @@ function route(
     return made(exchange, record, 'ambiguous-target', { detail: parsed.reason, next, close: true });
   }
   const isAboutServer = parsed.kind === 'asterisk' || (exchange.method === 'OPTIONS' && isHost(exchange.requestTarget));
-  if (parsed.kind === 'asterisk' && exchange.method !== 'OPTIONS') {
-    const details = { detail: 'Only OPTIONS has the target "*".', next: 'Name a path.', close: true };
-    return made(exchange, record, 'ambiguous-target', details);
-  }
+  if (parsed.kind === 'asterisk' && exchange.method !== 'OPTIONS') return notOfTheServer(exchange, record);
   const authority = parsed.kind === 'target' ? parsed.target.authority : undefined;
   const target = parsed.kind === 'target' && !isAboutServer ? parsed.target : { ...theServer, authority };
   const passage = enter(parts, exchange, record, target);
   if ('answer' in passage) return passage.answer;
+  if (isAboutServer && passage.method !== 'OPTIONS') return notOfTheServer(exchange, record);
 
   const { method, resource, destination } = passage;
   const { policy } = resource;

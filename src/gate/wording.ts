@@ -32,7 +32,7 @@ export function wordsOnFailure(
 export function wordsOnIf(passage: Passage, current: Observation | undefined): ProblemDetails {
   return {
     detail: 'No list in If can hold: each has an entity-tag that is not as it says, whatever the locks are.',
-    next: 'Fetch the resource (or HEAD for its ETag), apply the change again, and retry with the new ETag.',
+    next: 'Fetch what If names (or HEAD for its ETag), apply the change again, and retry with the new ETags.',
     condition: 'If',
     received: receivedIn(passage, 'If'),
     current,

@@ -72,8 +72,7 @@ async function writeUnderLease(
   let answer: Answer | undefined;
   let isCovered = true;
   try {
-    const begun = await sideEffects.markWritten(lease);
-    answer = await decideAndSend(passage, begun, body, formal, sideEffects, ending);
+    answer = await decideAndSend(passage, lease, body, formal, sideEffects, ending);
   } finally {
     await sideEffects.settle(ending.outcome);
     isCovered = await passage.parts.store.settle(lease.token, ofTheLease(passage, ending.outcome));
@@ -184,16 +183,6 @@ class SideEffects {
     return mark.mayForward;
   }
 
-  /**
-   * Marks what is leased and written before anything is decided, where that is not all that is leased: from the lease that
-   * this returns on, what moves was moved by somebody else.
-   */
-  async markWritten(lease: Acquired): Promise<Acquired> {
-    if (scopeOf(this.#passage).isPlain) return lease;
-    await this.mark();
-    return { ...lease, since: this.#passage.parts.clock.now() };
-  }
-
   /** A write that may still take effect may still have its side effects. */
   async settle(outcome: Outcome): Promise<void> {
     if (this.#token === undefined) return;
@@ -223,7 +212,9 @@ async function decideUnmoved(
 ): Promise<Decision> {
   const { parts } = passage;
   let since: number | undefined;
-  for (let attempt = 1; attempt <= decisionsAtMost; attempt += 1) {
+  // A mark on what is leased moves it once, and nobody else's move may be taken for that.
+  const atMost = scopeOf(passage).isPlain ? decisionsAtMost : decisionsAtMost + 1;
+  for (let attempt = 1; attempt <= atMost; attempt += 1) {
     const decision = await decide(passage, lease.knowledge, since, made);
     if (decision.kind !== 'forward') return decision;
     if (!(await sideEffects.mark())) return outOfReach;

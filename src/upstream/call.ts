@@ -154,7 +154,9 @@ export class UpstreamCall implements Call, Dispatcher.DispatchHandler {
 
   /** Ends the call because the request body cannot be sent to its end. */
   failRequestBody(error: RequestBodyError | UpstreamError): void {
-    this.#fail(error);
+    const isGone = error instanceof RequestBodyError && error.reason === 'aborted';
+    // W15: its client left before it had a connection.
+    this.#fail(isGone && !this.#connected ? givenUp(false) : error);
   }
 
   onConnect(abort: (error?: Error) => void): void {

@@ -128,6 +128,7 @@ export class RequestStream extends Readable {
   beginSending(): void {
     if (this.#isSending) return;
     this.#isSending = true;
+    this.#progressAt = this.#clock.now();
     if (this.#hasEnded) this.push(null);
   }
 
@@ -154,7 +155,11 @@ export class RequestStream extends Readable {
     const { idleTimeout, minRate } = this.#pace;
     const now = this.#clock.now();
     const isIdle = now - this.#progressAt >= idleTimeout;
-    if (isIdle && this.#waitingSince === undefined) {
+    if (isIdle && this.#waitingSince === undefined && !this.#isSending) {
+      // It waits for a connection, which has a limit of its own.
+      this.#progressAt = now;
+      this.#watch();
+    } else if (isIdle && this.#waitingSince === undefined) {
       const message = `the upstream took nothing of the request body for ${idleTimeout} ms`;
       this.#fail(new UpstreamError('connection_write_timeout', message, true));
     } else if (isIdle) {

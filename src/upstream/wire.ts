@@ -29,7 +29,7 @@ const someOctets = /\r\ncontent-length: \d+\r\n\r\n$/;
 /** The end of a chunked body without trailers, as undici writes it. */
 const lastChunk = '\r\n0\r\n\r\n';
 
-const statusLine = /^HTTP\/1\.[01] (\d{3})(?: ([\t\x20-\x7e\x80-\xff]*))?\r?\n$/;
+const statusLine = /^HTTP\/\d\.\d (\d{3})(?: ([\t\x20-\x7e\x80-\xff]*))?\r?\n$/;
 /** What is read here is read strictly: two readings of where a head ends would be two answers. */
 const strictHead = /^[^\r\n]*\r\n(?:[!#$%&'*+\-.^_`|~\w]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n$/;
 
@@ -148,7 +148,7 @@ class Connection {
       // What ends in a way of its own is undici's to refuse.
       if (/(?<!\r)\n|\r(?!\n|$)/.test(head)) return this.#finalHead(bytes, '', '');
       if (rest === -1) return this.#keep(bytes);
-      if (!strictHead.test(head)) return this.#finalHead(bytes, '', '');
+      if (head.length > this.#longestHead || !strictHead.test(head)) return this.#finalHead(bytes, '', '');
       this.#request?.onInformational?.(Number(status), reason, fieldsIn(head));
       bytes = bytes.subarray(rest + endOfHead.length);
     }

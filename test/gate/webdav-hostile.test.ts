@@ -24,7 +24,7 @@ t.test('I6: what `If` names is read only where it could be written', async (t) =
   }
   t.same(seen(scene), [], 'nothing was asked for');
   t.equal((await scene.ask('LOCK', '/a', { If: `</api/b> (Not [${old}])` })).status, 200);
-  t.same(seen(scene), ['GET /api/b', 'LOCK /api/a']);
+  t.same(seen(scene), ['GET /api/b', 'GET /api/b', 'LOCK /api/a']);
 });
 
 t.test('I7: a Destination below the base path counts as the target would, or is refused', async (t) => {
@@ -139,12 +139,12 @@ t.test(
   },
 );
 
-t.test('R5: a write with tags of another resource is decided once', async (t) => {
+t.test('R5: a write with tags of another resource is decided again behind its own mark, and no more', async (t) => {
   const scene = await startDavScene(t);
   const b = await scene.tagOf('/b');
   const before = scene.backend.requests.length;
   t.equal((await scene.ask('PUT', '/a', { If: `</b> ([${b}])` }, 'a2')).status, 204);
-  t.same(seen(scene).slice(before, before + 2), ['GET /b', 'PUT /a']);
+  t.same(seen(scene).slice(before, before + 3), ['GET /b', 'GET /b', 'PUT /a']);
 });
 
 t.test('R5: what cannot be told of another resource is false, and nothing of it is shown', async (t) => {
@@ -166,9 +166,35 @@ t.test('R5: what cannot be told of another resource is false, and nothing of it 
     const put = scene.backend.requests.filter(({ method }) => method === 'PUT').at(-1);
     t.equal(put?.headers.if, `</a> (Not <DAV:no-lock>) <${path}> (<DAV:no-lock>) <${path}> (<DAV:no-lock>)`);
   }
+  const unquoted = await scene.ask('PUT', '/a', { If: `([${old.slice(1, -1)}])` }, 'x');
+  t.equal(unquoted.status, 400, 'a tag that lost its quotes');
+  // Where it decides, a 412 would be a loop that the client cannot win (W5).
+  const moving = await scene.ask('MOVE', '/a', { Destination: '/secret', If: `</secret> ([${old}])` });
+  t.equal(moving.status, 502);
+  t.match(JSON.parse(moving.body.toString()), { type: /version-unknown$/, precondition: 'If' });
   // Of its own resource the client is told.
   t.equal((await scene.ask('PUT', '/secret', { If: `([${old}])` }, 'x')).status, 403);
   t.equal((await scene.ask('PUT', '/odd', { If: `([${old}])` }, 'x')).status, 502);
+});
+
+t.test('W7: a refusal leaves what is known', async (t) => {
+  const scene = await startDavScene(t, { policy: never });
+  const b = await scene.tagOf('/b');
+  const stale = { 'If-Match': '"stale"' };
+  t.equal((await scene.ask('COPY', '/a', { Destination: '/b', ...stale })).status, 412);
+  t.equal((await scene.ask('PUT', '/b', { If: `</c> (Not [${old}])`, ...stale }, 'x')).status, 412);
+  const before = scene.backend.requests.length;
+  t.equal((await scene.ask('PUT', '/b', { 'If-Match': b }, 'b2')).status, 204);
+  t.same(seen(scene).slice(before, before + 1), ['PUT /b'], 'no probe');
+});
+
+t.test('R5: what hangs is not asked for again and again', async (t) => {
+  const scene = await startDavScene(t, { policy: { timeouts: { upstreamTimeout: 100 }, refresh: 'never' } });
+  const release = scene.hold('GET');
+  const named = ['/c', '/d', '/e', '/f'].map((path) => `<${path}> ([${old}])`).join(' ');
+  t.equal((await scene.ask('PUT', '/a', { If: `${named} </g> (<urn:x>)` }, 'x')).status, 204);
+  t.same(seen(scene), ['GET /c', 'GET /c', 'PUT /a'], 'once for each decision');
+  release();
 });
 
 t.test('R5: what one `If` may cost', async (t) => {
@@ -223,7 +249,8 @@ t.test('I5: where hosts tell resources apart, a tag is read at its own', async (
     },
   });
   await scene.ask('PUT', '/a', { Host: 'a.example', If: `<http://b.example/b> (Not [${old}])` }, 'x');
-  t.same(scene.backend.requests.map(({ method, headers }) => `${method} ${headers.host}`).slice(0, 2), [
+  t.same(scene.backend.requests.map(({ method, headers }) => `${method} ${headers.host}`).slice(0, 3), [
+    'GET b.example',
     'GET b.example',
     'PUT a.example',
   ]);

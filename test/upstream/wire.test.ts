@@ -84,6 +84,7 @@ t.test('a 1xx that could be read in two ways is no answer', async (t) => {
     `HTTP/1.1 103 Early\r\nA: \0\r\n\r\n${answer}`,
     `HTTP/1.1 103 E\x0bvil\r\n\r\n${answer}`,
     `HTTP/1.1 100 Continue\rA: b\r\n\r\n${answer}`,
+    `HTTP/1.1 103 Early\r\nX: ${'x'.repeat(100_000)}\r\n\r\n${answer}`,
     'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n',
     'hello',
   ];
