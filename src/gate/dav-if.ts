@@ -176,7 +176,7 @@ function refusalOf(
   return { kind: 'refuse', name: 'precondition-failed', observation, details: wordsOnIf(passage, current) };
 }
 
-const ofAnother = { view: undefined, seenTags: nothingSeen };
+const ofAnother = { view: undefined, scope: undefined, seenTags: nothingSeen };
 
 /** Which terms about one URL are true, their `Not` included; or the decision that has to stand where that cannot be told. */
 type Told =

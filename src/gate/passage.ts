@@ -20,6 +20,7 @@ import { isConditional } from './decide.js';
 import type { Answer, Exchange } from './exchange.js';
 import type { DecisionRecord, Observer } from './outcome.js';
 import type { Repeats } from './repeats.js';
+import type { Scope } from './scope.js';
 import type { GateLimits, RoutePolicy } from './settings.js';
 
 /** The rules for one request-target, and the keys of other resources that its path names. */
@@ -93,6 +94,8 @@ export interface Passage {
   seenTags: readonly SeenTag[];
   /** The view that the request reads and writes (I2), once somebody has asked for it. */
   view?: View | undefined;
+  /** The resources that a write concerns, once somebody has asked for them. */
+  scope?: Scope | undefined;
 }
 
 /** What a request sees of a resource, and whether its credentials are good for it alone (I2, W4). */

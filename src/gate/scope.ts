@@ -12,8 +12,13 @@ export interface Scope {
   readonly isPlain: boolean;
 }
 
-/** @returns what a write leases, changes and changes besides */
-export function scopeOf({ method, exchange, resource, destination, davIf }: Passage): Scope {
+/** @returns what a write leases, changes and changes besides; made when it is first asked for */
+export function scopeOf(passage: Passage): Scope {
+  passage.scope ??= findScope(passage);
+  return passage.scope;
+}
+
+function findScope({ method, exchange, resource, destination, davIf }: Passage): Scope {
   const named = destination === undefined ? [] : [destination.key];
   // With an override (I4) nobody knows which of the two methods it is.
   const copies = method === 'COPY' && exchange.method === 'COPY' && destination !== undefined;
