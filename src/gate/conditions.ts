@@ -10,7 +10,7 @@ import type { Validator } from './settings.js';
 
 /** The fields of a read as they go upstream, and the conditions that the gate has taken over (R1). */
 export interface ReadPlan {
-  readonly rawHeaders: string[];
+  readonly rawHeaders: RawHeaders;
   /** What the gate evaluates on the answer; undefined where the upstream evaluates all. */
   readonly taken: Preconditions | undefined;
 }
@@ -60,7 +60,7 @@ export function planRead(
     if (remaining.length > 0) rawHeaders.push('If-None-Match', remaining.join(', '));
     return { rawHeaders, taken: revalidated(conditions) };
   }
-  const rawHeaders = rangeTravels(raw, travels) ? [...raw] : withoutFields(raw, ranges);
+  const rawHeaders = rangeTravels(raw, travels) ? raw : withoutFields(raw, ranges);
   return { rawHeaders, taken: undefined };
 }
 

@@ -14,21 +14,38 @@ export interface Crowds {
   join(key: string, url: string, route: string): () => void;
 }
 
+/** The URLs that wait for one key: nearly always one, else how many writes wait with each. */
+type Line = string | Map<string, number>;
+
 /** @param observer hears the advice */
 export function createCrowds(observer: Pick<Observer, 'advise'>): Crowds {
-  const byKey = new Map<string, Map<string, number>>();
+  const lines = new Map<string, Line>();
+
+  function join(key: string, url: string, route: string): void {
+    const line = lines.get(key);
+    if (line === undefined) {
+      lines.set(key, url);
+      return;
+    }
+    const counts = typeof line === 'string' ? new Map([[line, 1]]) : line;
+    counts.set(url, (counts.get(url) ?? 0) + 1);
+    lines.set(key, counts);
+    if (counts.size >= manyUrls) observer.advise(route, 'crowded-key');
+  }
+
+  function leave(key: string, url: string): void {
+    const line = lines.get(key);
+    const counts = typeof line === 'string' ? undefined : line;
+    const others = (counts?.get(url) ?? 1) - 1;
+    if (others > 0) counts?.set(url, others);
+    else counts?.delete(url);
+    if (counts === undefined || counts.size === 0) lines.delete(key);
+  }
+
   return {
     join(key, url, route) {
-      const waiting = byKey.get(key) ?? new Map<string, number>();
-      byKey.set(key, waiting);
-      waiting.set(url, (waiting.get(url) ?? 0) + 1);
-      if (waiting.size >= manyUrls) observer.advise(route, 'crowded-key');
-      return () => {
-        const others = (waiting.get(url) ?? 1) - 1;
-        if (others > 0) waiting.set(url, others);
-        else waiting.delete(url);
-        if (waiting.size === 0) byKey.delete(key);
-      };
+      join(key, url, route);
+      return () => leave(key, url);
     },
   };
 }

@@ -22,6 +22,10 @@ export interface Reading {
   readonly head: ResponseHead;
   /** Hash of the representation (V2), where it was computed. */
   readonly hash: string | undefined;
+  /** The upstream's own tag, where it is known already that it may be used. */
+  readonly native?: string | undefined;
+  /** What was known before: nearly always the same, and then its texts serve again. */
+  readonly before?: Observation | undefined;
   readonly sentAt: number;
   readonly receivedAt: number;
 }
@@ -80,9 +84,9 @@ export function asksPastCaches(fields: RawHeaders): boolean {
  * caller's to say: one out of a cache may not (V10).
  */
 export function observationOf(reading: Reading): Observation {
-  const { head, hash, view, selecting, sentAt, uncached, fingerprint } = reading;
+  const { head, hash, view, selecting, sentAt, uncached, fingerprint, before } = reading;
   const exists = head.status === 200;
-  const native = exists ? kept(nativeOf(reading)) : undefined;
+  const native = exists ? kept(reading.native ?? nativeOf(reading), before?.native) : undefined;
   return {
     view,
     selecting,
@@ -91,23 +95,30 @@ export function observationOf(reading: Reading): Observation {
     fingerprint,
     exists,
     native,
-    upstreamTag: exists ? (native ?? kept(parseEntityTag(fieldLine(head.rawHeaders, 'etag')))) : undefined,
-    hash: exists ? kept(hash) : undefined,
+    upstreamTag: exists
+      ? (native ?? kept(parseEntityTag(fieldLine(head.rawHeaders, 'etag')), before?.upstreamTag))
+      : undefined,
+    hash: exists ? kept(hash, before?.hash) : undefined,
     etag: exists ? givenTag(reading, native) : undefined,
-    lastModified: exists ? kept(fieldLine(head.rawHeaders, 'last-modified')) : undefined,
+    lastModified: exists ? kept(fieldLine(head.rawHeaders, 'last-modified'), before?.lastModified) : undefined,
   };
 }
 
-/** What came as a part of a head must not keep all of it in memory for as long as it is remembered. */
-function kept(text: string | undefined): string | undefined {
-  return text === undefined ? undefined : copied(text);
+/**
+ * What came as a part of a head must not keep all of it in memory for as long as it is remembered.
+ *
+ * @param before what is remembered already
+ */
+function kept(text: string | undefined, before: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  return text === before ? before : copied(text);
 }
 
 /** The tag that a reader is given. */
-function givenTag({ head, hash, validator }: Reading, native: string | undefined): string | undefined {
+function givenTag({ head, hash, validator, before }: Reading, native: string | undefined): string | undefined {
   if (native !== undefined) return native;
   if (hash !== undefined) return syntheticTag(hash, contentCoding(head));
-  return validator.kind === 'upstream' ? kept(fieldLine(head.rawHeaders, 'etag')) : undefined;
+  return validator.kind === 'upstream' ? kept(fieldLine(head.rawHeaders, 'etag'), before?.etag) : undefined;
 }
 
 /** How a forwarded write ended, by the upstream's status (W9's table). */

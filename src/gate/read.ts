@@ -54,7 +54,7 @@ export async function read(passage: Passage): Promise<Answer> {
 /** The same plan, but for fields that a signature covers: they travel as they came, and the gate evaluates them too. */
 function signedPlan(passage: Passage, plan: ReadPlan): ReadPlan {
   const isChanged = plan.taken !== undefined || plan.rawHeaders.length !== passage.fields.length;
-  return isChanged && breaksSignature(passage, plan.rawHeaders) ? { ...plan, rawHeaders: [...passage.fields] } : plan;
+  return isChanged && breaksSignature(passage, plan.rawHeaders) ? { ...plan, rawHeaders: passage.fields } : plan;
 }
 
 async function readOnce(passage: Passage, start: ReadStart, { rawHeaders, taken }: ReadPlan): Promise<Reading> {
@@ -91,7 +91,7 @@ async function passOn(passage: Passage, reading: Reading): Promise<Answer> {
   const { head, call } = reading;
   // With a key that nobody has proved yet, an absence may be a lie to whoever does not have it (W4).
   const isAbsent = head.status === 404 || head.status === 410;
-  if (isAbsent && !isBound(passage)) await learn(passage, reading, undefined);
+  if (isAbsent && !isBound(passage)) await learn(passage, reading, { hash: undefined });
   return relay(passage, head, call, keepsNativeTag(passage, head) ? 'keep' : { etag: undefined });
 }
 
@@ -109,7 +109,7 @@ async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
   if (held.kind === 'streaming') return relay(passage, head, held.body, { etag: undefined });
   const coding = fieldLine(head.rawHeaders, 'content-encoding');
   const hash = await hashRepresentation(held.bytes, coding, hashingFor(passage, hashProbe));
-  const observation = await learn(passage, reading, hash);
+  const observation = await learn(passage, reading, { hash });
   const whole = (): Answer => relay(passage, head, held, { etag: observation.etag });
   return conclude(passage, reading, observation, whole, held.release);
 }
@@ -119,7 +119,7 @@ async function answerHead(passage: Passage, reading: Reading): Promise<Answer> {
   const { head, call } = reading;
   const whole = isBound(passage) ? undefined : await readWhole(passage, reading);
   if (whole === undefined) return relay(passage, head, call, { etag: undefined });
-  const observation = await learn(passage, whole.reading, whole.hash);
+  const observation = await learn(passage, whole.reading, { hash: whole.hash });
   const answer = (): Answer => relay(passage, head, call, { etag: observation.etag });
   return conclude(passage, reading, observation, answer, () => discard(call));
 }
@@ -152,20 +152,23 @@ async function readWhole(
 }
 
 /** Where the head tells the version, the body streams past. */
-async function answerFromHead(passage: Passage, reading: Reading, { keeps, hash }: VersionInHead): Promise<Answer> {
+async function answerFromHead(passage: Passage, reading: Reading, version: VersionInHead): Promise<Answer> {
   const { head, call } = reading;
-  const observation = await learn(passage, reading, hash);
-  const answer = (): Answer => relay(passage, head, call, keeps ? 'keep' : { etag: observation.etag });
+  const observation = await learn(passage, reading, version);
+  const answer = (): Answer => relay(passage, head, call, version.keeps ? 'keep' : { etag: observation.etag });
   return conclude(passage, reading, observation, answer, () => discard(call));
 }
 
-/** What a head tells of the version. `keeps`: by the upstream's own tag, which stays. */
-interface VersionInHead {
-  readonly keeps: boolean;
+/** What tells the version: a hash, or the upstream's own tag, where it is known already that it may be used. */
+interface Version {
   readonly hash: string | undefined;
+  readonly native?: string | undefined;
 }
 
-const byOwnTag: VersionInHead = { keeps: true, hash: undefined };
+/** What a head tells of it. `keeps`: the upstream's own tag stays. */
+interface VersionInHead extends Version {
+  readonly keeps: boolean;
+}
 
 /**
  * The version, where the head alone tells it: by a usable native tag, or by the field that is the version (V1). Under
@@ -173,14 +176,15 @@ const byOwnTag: VersionInHead = { keeps: true, hash: undefined };
  */
 function versionInHead(passage: Passage, head: ResponseHead): VersionInHead | undefined {
   const { validator } = passage.resource.policy;
-  if (validator.kind !== 'header') return keepsNativeTag(passage, head) ? byOwnTag : undefined;
+  const native = nativeTag(passage, head);
+  const keeps = validator.kind === 'upstream' || native !== undefined;
+  if (validator.kind !== 'header') return keeps ? { keeps, hash: undefined, native } : undefined;
   const value = fieldLine(head.rawHeaders, validator.name);
-  if (value !== undefined) return { keeps: false, hash: headerVersionHash(value) };
-  return { keeps: keepsNativeTag(passage, head), hash: undefined };
+  return value === undefined ? { keeps, hash: undefined } : { keeps: false, hash: headerVersionHash(value) };
 }
 
 /** Makes an observation of the answer, and records it where R3 allows. Without one, readers are given no tag. */
-async function learn(passage: Passage, reading: Reading, hash: string | undefined): Promise<Observation> {
+async function learn(passage: Passage, reading: Reading, { hash, native }: Version): Promise<Observation> {
   const { parts, resource, fields } = passage;
   const { head, start, sentAt } = reading;
   const { validator } = resource.policy;
@@ -193,7 +197,9 @@ async function learn(passage: Passage, reading: Reading, hash: string | undefine
     seenTags: start.seenTags,
     head,
     hash,
+    native,
     sentAt,
+    before: start.knowledge[0],
     receivedAt: parts.clock.now(),
   };
   const observation = observationOf(facts);

@@ -19,6 +19,11 @@ export function scopeOf(passage: Passage): Scope {
 }
 
 function findScope({ method, exchange, resource, destination, davIf }: Passage): Scope {
+  if (destination === undefined && davIf === undefined) {
+    const own = [resource.key];
+    const besides = resource.invalidates.filter((key) => key !== resource.key);
+    return { leased: own, written: own, besides, isPlain: true };
+  }
   const named = destination === undefined ? [] : [destination.key];
   // With an override (I4) nobody knows which of the two methods it is.
   const copies = method === 'COPY' && exchange.method === 'COPY' && destination !== undefined;

@@ -27,7 +27,9 @@ const decisionsAtMost = 3;
 export async function write(passage: Passage): Promise<Answer | undefined> {
   const { parts, record, resource, exchange, readTarget } = passage;
   const name = leadingCondition(passage);
-  Object.assign(record, { kind: 'write', condition: name, received: receivedIn(passage, name) });
+  record.kind = 'write';
+  record.condition = name;
+  record.received = receivedIn(passage, name);
   const reports = resource.policy.mode === 'report';
 
   const formal = checkForm(passage);

@@ -92,12 +92,12 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     done();
   }
 
+  app.addHook('onRequest', preHandler);
   await app.register(httpProxy, {
     upstream: options.upstream,
     routes: ['/'],
     httpMethods: methods,
     websocket: false,
-    preHandler,
   });
   await app.ready();
   // W13: the decision comes before `100 (Continue)`.

@@ -27,19 +27,44 @@ const knownMethods: ReadonlySet<string> = new Set(METHODS);
 
 /** Counts until somebody asks: a counter with labels costs as much as all other metrics of a request together. */
 class Tally<Label extends string> {
-  readonly #counts = new Map<string, { readonly labels: Record<Label, string>; count: number }>();
+  readonly #names: readonly Label[];
+  /** By the value of each label in turn. */
+  readonly #root: Branch = { count: 0, branches: new Map() };
 
-  /** @param key stands for the labels, which are made where it is new */
-  add(key: string, labels: () => Record<Label, string>): void {
-    const known = this.#counts.get(key);
-    if (known === undefined) this.#counts.set(key, { labels: labels(), count: 1 });
-    else known.count += 1;
+  constructor(names: readonly Label[]) {
+    this.#names = names;
+  }
+
+  /** @param values of the labels, in their order */
+  add(...values: string[]): void {
+    let branch = this.#root;
+    for (const value of values) {
+      let next = branch.branches.get(value);
+      if (next === undefined) {
+        next = { count: 0, branches: new Map() };
+        branch.branches.set(value, next);
+      }
+      branch = next;
+    }
+    branch.count += 1;
   }
 
   moveTo(counter: Counter<Label>): void {
-    for (const { labels, count } of this.#counts.values()) counter.inc(labels, count);
-    this.#counts.clear();
+    this.#move(this.#root, {}, counter);
+    this.#root.branches.clear();
   }
+
+  #move({ count, branches }: Branch, labels: Partial<Record<Label, string>>, counter: Counter<Label>): void {
+    if (count > 0) counter.inc(labels as Record<Label, string>, count);
+    const name = this.#names[Object.keys(labels).length];
+    if (name === undefined) return;
+    for (const [value, branch] of branches) this.#move(branch, { ...labels, [name]: value }, counter);
+  }
+}
+
+interface Branch {
+  count: number;
+  readonly branches: Map<string, Branch>;
 }
 
 /** Makes the counters, each with a registry of its own, so that several gates can live in one process. */
@@ -47,36 +72,30 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const decided = new Tally<'route' | 'method' | 'decision' | 'condition'>();
-  new Counter({
-    name: 'ifmatch_decisions_total',
-    help: 'Guarded requests and answers of the gate itself, by what was decided.',
-    labelNames: ['route', 'method', 'decision', 'condition'],
-    registers,
-    collect() {
-      decided.moveTo(this);
-    },
-  });
-  const stale = new Tally<'route'>();
-  new Counter({
-    name: 'ifmatch_stale_writes_refused_total',
-    help: 'Writes refused with 412 because the resource had changed.',
-    labelNames: ['route'],
-    registers,
-    collect() {
-      stale.moveTo(this);
-    },
-  });
-  const writes = new Tally<'route' | 'conditional'>();
-  new Counter({
-    name: 'ifmatch_writes_total',
-    help: 'Guarded writes, by whether they carry a condition.',
-    labelNames: ['route', 'conditional'],
-    registers,
-    collect() {
-      writes.moveTo(this);
-    },
-  });
+  const counted = <Label extends string>(name: string, help: string, labelNames: Label[]) => {
+    const tally = new Tally(labelNames);
+    new Counter({
+      ...{ name, help, labelNames, registers },
+      collect() {
+        tally.moveTo(this);
+      },
+    });
+    return tally;
+  };
+  const decided = counted(
+    'ifmatch_decisions_total',
+    'Guarded requests and answers of the gate itself, by what was decided.',
+    ['route', 'method', 'decision', 'condition'],
+  );
+  const stale = counted(
+    'ifmatch_stale_writes_refused_total',
+    'Writes refused with 412 because the resource had changed.',
+    ['route'],
+  );
+  const writes = counted('ifmatch_writes_total', 'Guarded writes, by whether they carry a condition.', [
+    'route',
+    'conditional',
+  ]);
   const probes = new Counter({
     name: 'ifmatch_probes_total',
     help: 'Reads that the gate sent for itself: probes and refreshes.',
@@ -134,13 +153,12 @@ export function createMetrics(options: MetricsOptions): Metrics {
       // A method override (I4) can be any text: as a label each would be a time series for ever.
       const method = knownMethods.has(record.method) ? record.method : 'other';
       if (record.kind !== 'passed' || decision !== 'forwarded') {
-        decided.add(`${route} ${method} ${decision} ${condition}`, () => ({ route, method, decision, condition }));
+        decided.add(route, method, decision, condition);
       }
       if (record.probes > 0) probes.inc(record.probes);
       if (record.kind === 'write') {
-        const conditional = condition === 'none' ? 'no' : 'yes';
-        writes.add(`${route} ${conditional}`, () => ({ route, conditional }));
-        if (decision === 'precondition-failed') stale.add(route, () => ({ route }));
+        writes.add(route, condition === 'none' ? 'no' : 'yes');
+        if (decision === 'precondition-failed') stale.add(route);
       }
       if (record.withoutStore) withoutStore.inc({ route });
       if (record.leaseWait !== undefined) leaseWait.observe(record.leaseWait / 1000);

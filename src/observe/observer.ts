@@ -29,7 +29,7 @@ export function createObserver(logger: Logger, metrics: Metrics, access: AccessL
       advised.add(key);
       logger.warn({ route, advice }, advices[advice]);
     },
-    wasAdvised: (route, advice) => advised.has(`${route} ${advice}`),
+    wasAdvised: (route, advice) => advised.size > 0 && advised.has(`${route} ${advice}`),
   };
 }
 

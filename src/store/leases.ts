@@ -19,9 +19,12 @@ interface Waiter extends Lease {
 interface Line {
   holders: number;
   exclusive: boolean;
-  /** In order of arrival; a Set, because those in the middle leave as well. */
-  readonly queue: Set<Waiter>;
+  /** In order of arrival; a Set, because those in the middle leave as well. Made for the first who waits. */
+  queue: Set<Waiter>;
 }
+
+/** The queue of a line in which nobody waits: never added to. */
+const nobody: Set<Waiter> = new Set();
 
 /**
  * The lines of writers at all keys (W3): at each key first come, first served between exclusive and shared requests.
@@ -59,7 +62,7 @@ export class LeaseQueue {
    * moment of the grant.
    */
   request(request: AcquireRequest, answer: Answer): void {
-    const lease: Lease = { keys: [...new Set(request.keys)], kind: request.kind };
+    const lease: Lease = { keys: eachOnce(request.keys), kind: request.kind };
     if (this.#closed || request.signal?.aborted) {
       answer({ kind: 'aborted' });
     } else if (this.#isFree(lease)) {
@@ -92,7 +95,7 @@ export class LeaseQueue {
   #line(key: string): Line {
     const known = this.#lines.get(key);
     if (known !== undefined) return known;
-    const line: Line = { holders: 0, exclusive: false, queue: new Set() };
+    const line: Line = { holders: 0, exclusive: false, queue: nobody };
     this.#lines.set(key, line);
     return line;
   }
@@ -139,7 +142,11 @@ export class LeaseQueue {
       },
     };
     this.#waiters.add(waiter);
-    for (const key of waiter.keys) this.#line(key).queue.add(waiter);
+    for (const key of waiter.keys) {
+      const line = this.#line(key);
+      if (line.queue === nobody) line.queue = new Set();
+      line.queue.add(waiter);
+    }
   }
 
   /** Grants what can be granted at the keys, and forgets those where nothing happens any more. */
@@ -165,4 +172,8 @@ export class LeaseQueue {
       }
     }
   }
+}
+
+function eachOnce(keys: readonly string[]): readonly string[] {
+  return keys.length === 1 ? keys : [...new Set(keys)];
 }

@@ -22,8 +22,8 @@ interface Held {
   readonly keys: readonly string[];
   /** The key that epoch, knowledge and observation belong to. */
   readonly first: string;
-  /** What was known of the keys when the lease was given, or when their epochs moved for a mark. */
-  readonly known: ReadonlyMap<string, readonly Observation[]>;
+  /** What was known of each of the keys when the lease was given, or when their epochs moved for a mark. */
+  readonly known: readonly (readonly Observation[])[];
   readonly lease: Lease | undefined;
   /** When the lease was given. */
   readonly since: number;
@@ -86,28 +86,20 @@ class MemoryStore implements Store {
   }
 
   async observe(key: string, epoch: number, observation: Observation): Promise<boolean> {
-    if (this.#isDoubtful(key) || this.#versions.epoch(key) !== epoch) return false;
-    return this.#record(key, observation);
+    return !this.#isDoubtful(key) && this.#record(key, observation, epoch);
   }
 
   async epoch(key: string): Promise<ReadStart> {
-    return {
-      epoch: this.#versions.epoch(key),
-      doubtful: this.#isDoubtful(key),
-      knowledge: this.#versions.views(key),
-      seenTags: this.#seen(key),
-    };
+    const { epoch, views } = this.#versions.known(key);
+    return { epoch, doubtful: this.#isDoubtful(key), knowledge: views, seenTags: this.#seen(key) };
   }
 
   async touch(keys: readonly string[]): Promise<Mark> {
     const [first] = keys;
     if (first === undefined) throw new RangeError('a mark needs a key');
     const token: Token = { keys: [...new Set(keys)] };
-    const known = new Map<string, readonly Observation[]>();
-    for (const key of token.keys) {
-      this.#marks.set(key, (this.#marks.get(key) ?? 0) + 1);
-      known.set(key, this.#views(key));
-    }
+    for (const key of token.keys) this.#marks.set(key, (this.#marks.get(key) ?? 0) + 1);
+    const known = token.keys.map((key) => this.#views(key));
     this.#move(token.keys);
     this.#held.set(token, { keys: token.keys, first, known, lease: undefined, since: this.#clock.now() });
     return { token, seenTags: this.#seen(first), isRecorded: true, mayForward: true };
@@ -138,11 +130,10 @@ class MemoryStore implements Store {
     const token: Token = { keys: lease.keys };
     const since = this.#clock.now();
     // While the write is on its way, reads of other resources may push them out.
-    const known = new Map(lease.keys.map((key) => [key, this.#views(key)]));
+    const { epoch, views } = this.#versions.known(first);
+    const known = lease.keys.map((key) => (key === first ? views : this.#views(key)));
     this.#held.set(token, { keys: lease.keys, first, known, lease, since });
-    const knowledge = known.get(first) ?? [];
-    const epoch = this.#versions.epoch(first);
-    return { kind: 'acquired', token, isShared: true, since, epoch, knowledge, seenTags: this.#seen(first) };
+    return { kind: 'acquired', token, isShared: true, since, epoch, knowledge: views, seenTags: this.#seen(first) };
   }
 
   #isDoubtful(key: string): boolean {
@@ -155,9 +146,9 @@ class MemoryStore implements Store {
 
   /** V7: whatever the write had before it has been written over, and so has all that it changed besides. */
   #writeOver(held: Held, outcome: Extract<Outcome, { kind: 'changed' | 'unknown' }>): void {
-    for (const key of held.keys) {
+    for (const [index, key] of held.keys.entries()) {
       const before = key === held.first && outcome.before !== undefined ? [outcome.before] : [];
-      this.#see(key, (seen) => afterWrite(seen, [...(held.known.get(key) ?? []), ...this.#views(key), ...before]));
+      this.#see(key, (seen) => afterWrite(seen, [...(held.known[index] ?? []), ...this.#views(key), ...before]));
     }
     if (outcome.kind === 'unknown') return;
     const doubts = outcome.doubts ?? [];
@@ -168,7 +159,7 @@ class MemoryStore implements Store {
   }
 
   #views(key: string): readonly Observation[] {
-    return this.#versions.views(key);
+    return this.#versions.known(key).views;
   }
 
   #see(key: string, change: (seen: readonly SeenTag[]) => readonly SeenTag[]): void {
@@ -178,8 +169,9 @@ class MemoryStore implements Store {
     else if (before.length > 0) this.#seenTags.delete(key);
   }
 
-  #record(key: string, observation: Observation): boolean {
-    const isRecorded = this.#versions.record(key, observation);
+  /** @param epoch that the key must still have, where that matters */
+  #record(key: string, observation: Observation, epoch?: number): boolean {
+    const isRecorded = this.#versions.record(key, observation, epoch);
     if (isRecorded) this.#see(key, (seen) => afterRead(seen, observation));
     return isRecorded;
   }

@@ -41,6 +41,21 @@ export class Packed {
     return this.#common.view === view && this.#common.selecting.digest === selecting.digest;
   }
 
+  /** What it shares with others, where an observation has all of that too. */
+  sharedWith(observation: Observation, isNative: boolean, around: Common['around']): Common | undefined {
+    const common = this.#common;
+    const isSame =
+      common.view === observation.view &&
+      common.selecting === observation.selecting &&
+      common.fingerprint === observation.fingerprint &&
+      common.uncached === observation.uncached &&
+      common.exists === observation.exists &&
+      common.isNative === isNative &&
+      common.around?.before === around?.before &&
+      common.around?.after === around?.after;
+    return isSame ? common : undefined;
+  }
+
   /** @returns it as it was */
   unpacked(): Observation {
     const { view, selecting, fingerprint, uncached, exists, isNative, around } = this.#common;
@@ -67,17 +82,17 @@ export class Packer {
 
   /**
    * @param epoch of the resource
+   * @param before what is kept of it: nearly always the same but for its time
    * @returns undefined for an observation whose tag is neither the native one nor made of the hash
    */
-  pack(epoch: number, observation: Observation): Packed | undefined {
+  pack(epoch: number, observation: Observation, before?: Packed): Packed | undefined {
     const { native, upstreamTag, hash, etag } = observation;
     const isNative = native !== undefined;
     if (isNative && native !== upstreamTag) return undefined;
-    if (etag === native) return new Packed(epoch, this.#common(observation, isNative, undefined), observation);
-    const start = etag === undefined || hash === undefined ? -1 : etag.indexOf(hash);
-    if (etag === undefined || hash === undefined || start === -1) return undefined;
-    const around = { before: etag.slice(0, start), after: etag.slice(start + hash.length) };
-    return new Packed(epoch, this.#common(observation, isNative, around), observation);
+    const around = etag === native ? undefined : aroundHash(etag, hash);
+    if (etag !== native && around === undefined) return undefined;
+    const common = before?.sharedWith(observation, isNative, around) ?? this.#common(observation, isNative, around);
+    return new Packed(epoch, common, observation);
   }
 
   #common(observation: Observation, isNative: boolean, around: Common['around']): Common {
@@ -91,4 +106,11 @@ export class Packer {
     this.#shared.set(key, common);
     return common;
   }
+}
+
+/** What stands around the hash in a tag that is made of it, else undefined. */
+function aroundHash(etag: string | undefined, hash: string | undefined): Common['around'] {
+  const start = etag === undefined || hash === undefined ? -1 : etag.indexOf(hash);
+  if (etag === undefined || hash === undefined || start === -1) return undefined;
+  return { before: etag.slice(0, start), after: etag.slice(start + hash.length) };
 }

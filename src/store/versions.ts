@@ -7,8 +7,14 @@ const viewsPerResource = 16;
 
 const noViews: readonly Observation[] = [];
 
-/** What is known of a resource: nearly always one view. Entries are never changed, only replaced. */
-type Entry = Packed | { readonly epoch: number; readonly views: readonly Observation[] };
+/** What is known of a resource. */
+export interface Known {
+  readonly epoch: number;
+  readonly views: readonly Observation[];
+}
+
+/** The same as it is kept: nearly always one view. Entries are never changed, only replaced. */
+type Entry = Packed | Known;
 
 /**
  * Epochs and views of the resources that are known (S3). A key's epoch never goes back, and every `move` gives it one
@@ -42,9 +48,10 @@ export class Versions {
   }
 
   /** What is known of a key; reading makes it the most recently used. */
-  views(key: string): readonly Observation[] {
+  known(key: string): Known {
     const entry = this.#entries.get(key);
-    return entry === undefined ? noViews : viewsIn(entry);
+    if (entry === undefined) return { epoch: this.#floor, views: noViews };
+    return entry instanceof Packed ? { epoch: entry.epoch, views: [entry.unpacked()] } : entry;
   }
 
   /** New epoch, no views: what was known of the resource, and what is still being read, counts no more. */
@@ -53,14 +60,20 @@ export class Versions {
     this.#entries.set(key, { epoch: this.#counter, views: noViews });
   }
 
-  /** False, and nothing recorded, where something sent later is known, or as much as is kept and all of it later. */
-  record(key: string, observation: Observation): boolean {
+  /**
+   * False, and nothing recorded, where something sent later is known, or as much as is kept and all of it later.
+   *
+   * @param expected epoch that the key must still have, where that matters
+   */
+  record(key: string, observation: Observation, expected?: number): boolean {
     const entry = this.#entries.get(key);
     // A key that becomes known has the epoch that it had as an unknown one, even if adding it evicts a higher one.
     const epoch = entry?.epoch ?? this.#floor;
+    if (expected !== undefined && expected !== epoch) return false;
+    const packed = entry instanceof Packed ? entry : undefined;
     if (entry === undefined || (entry instanceof Packed ? entry.isSameView(observation) : entry.views.length === 0)) {
-      if (entry instanceof Packed && entry.sentAt > observation.sentAt) return false;
-      this.#entries.set(key, this.#packer.pack(epoch, observation) ?? { epoch, views: [observation] });
+      if (packed !== undefined && packed.sentAt > observation.sentAt) return false;
+      this.#entries.set(key, this.#packer.pack(epoch, observation, packed) ?? { epoch, views: [observation] });
       return true;
     }
     const views = viewsIn(entry);

@@ -79,7 +79,9 @@ export function isStreamType(head: ResponseHead): boolean {
  */
 export function holdBack(body: ResponseBody, options: HoldOptions): Promise<Held> {
   return new Promise((resolve) => {
-    body.consume(new Holder(body, options, resolve));
+    const holder = new Holder(body, options, resolve);
+    body.consume(holder);
+    holder.watch();
   });
 }
 
@@ -88,7 +90,7 @@ class Holder implements BodyConsumer, ResponseBody {
   readonly #body: ResponseBody;
   readonly #options: HoldOptions;
   readonly #resolve: (held: Held) => void;
-  readonly #cancelTimer: () => void;
+  #cancelTimer: (() => void) | undefined;
   #holding = true;
   #chunks: Buffer[] = [];
   #length = 0;
@@ -100,7 +102,11 @@ class Holder implements BodyConsumer, ResponseBody {
     this.#body = body;
     this.#options = options;
     this.#resolve = resolve;
-    this.#cancelTimer = options.clock.after(options.time, () => this.#stream());
+  }
+
+  /** Limits the time; what has come already needs no limit. */
+  watch(): void {
+    if (this.#holding) this.#cancelTimer = this.#options.clock.after(this.#options.time, () => this.#stream());
   }
 
   data(chunk: Buffer): boolean {
@@ -171,7 +177,7 @@ class Holder implements BodyConsumer, ResponseBody {
 
   #stopHolding(): void {
     this.#holding = false;
-    this.#cancelTimer();
+    this.#cancelTimer?.();
   }
 }
 
