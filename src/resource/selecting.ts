@@ -108,22 +108,34 @@ function varyNames(vary: string | undefined): string {
 /** `hash` or `hash:name,name`. */
 function digestOf(raw: RawHeaders, names: string): string {
   if (names === '*') return `${randomBytes(16).toString('base64url')}:*`;
-  return digestOfText(selectingText(raw, names), names);
+  return names === '' ? digestOfNegotiated(raw) : `${hashOf(selectingText(raw, names))}:${names}`;
 }
 
 /** Clients of one kind send the same few fields of negotiation: their digests, by what they are made of. */
 const digests = new Map<string, string>();
 const mostDigests = 1000;
 
-/** What Vary names besides may be a credential: its text is never kept (I2). */
-function digestOfText(text: string, names: string): string {
-  if (names !== '') return `${hashOf(text)}:${names}`;
-  const known = digests.get(text);
-  if (known !== undefined) return known;
-  const digest = copied(hashOf(text));
-  if (digests.size >= mostDigests) digests.clear();
-  if (text.length <= longestKept) digests.set(copied(text), digest);
+/** Those of the request before, with their digest: often the same. */
+let latest: { readonly lines: readonly (string | undefined)[]; readonly digest: string } | undefined;
+
+/** Without what Vary names besides, which may be a credential: its text is never kept (I2). */
+function digestOfNegotiated(raw: RawHeaders): string {
+  const before = latest;
+  const isSame = before !== undefined && negotiated.every((name, index) => fieldLine(raw, name) === before.lines[index]);
+  if (isSame) return before.digest;
+  const text = selectingText(raw, '');
+  const digest = digests.get(text) ?? copied(hashOf(text));
+  if (text.length > longestKept) return digest;
+  if (!digests.has(text)) {
+    if (digests.size >= mostDigests) digests.clear();
+    digests.set(copied(text), digest);
+  }
+  latest = { lines: negotiated.map((name) => copiedLine(fieldLine(raw, name))), digest };
   return digest;
+}
+
+function copiedLine(line: string | undefined): string | undefined {
+  return line === undefined ? undefined : copied(line);
 }
 
 function hashOf(text: string): string {

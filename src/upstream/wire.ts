@@ -78,26 +78,26 @@ export class Wire {
 
 /** One connection: what goes out on it and what comes in are looked at where the request on it asks for that. */
 class Connection {
+  readonly #socket: Socket;
   readonly #longestHead: number;
   #request: OnTheWire | undefined;
   /** Whether undici writes the head of the request next. */
   #sendsHead = false;
   #rewrites = false;
+  #isHooked = false;
   /** Whether what comes next is the beginning of an answer. */
   #awaitsHead = false;
   /** The beginning of what may have to be skipped. */
   #kept: Buffer | undefined;
 
   constructor(socket: Socket, longestHead: number) {
+    this.#socket = socket;
     this.#longestHead = longestHead;
     const read = socket.read.bind(socket) as (size?: number) => Buffer | null;
     socket.read = (size?: number) => {
       const chunk = read(size);
       return this.#awaitsHead && chunk !== null ? this.#answerIn(chunk) : chunk;
     };
-    const write = socket.write.bind(socket) as (data: unknown, ...more: unknown[]) => boolean;
-    socket.write = (data: unknown, ...more: unknown[]) =>
-      write(this.#rewrites && typeof data === 'string' ? this.#rewritten(data) : data, ...more);
   }
 
   begin(request: OnTheWire): void {
@@ -106,6 +106,16 @@ class Connection {
     this.#sendsHead = true;
     this.#awaitsHead = true;
     this.#kept = undefined;
+    if (this.#rewrites && !this.#isHooked) this.#hookWrites();
+  }
+
+  /** Few connections ever need it. */
+  #hookWrites(): void {
+    this.#isHooked = true;
+    const socket = this.#socket;
+    const write = socket.write.bind(socket) as (data: unknown, ...more: unknown[]) => boolean;
+    socket.write = (data: unknown, ...more: unknown[]) =>
+      write(this.#rewrites && typeof data === 'string' ? this.#rewritten(data) : data, ...more);
   }
 
   #rewritten(text: string): string {
@@ -135,6 +145,8 @@ class Connection {
 
   /** @returns null where more has to come before it can be told what this is */
   #answerIn(chunk: Buffer): Buffer | null {
+    const final = this.#kept === undefined ? reasonOfFinal(chunk) : undefined;
+    if (final !== undefined) return this.#finalHead(chunk, 'final', final);
     let bytes = this.#kept === undefined ? chunk : Buffer.concat([this.#kept, chunk]);
     this.#kept = undefined;
     for (;;) {
@@ -167,6 +179,29 @@ class Connection {
     if (bytes.length > 0) this.#kept = bytes;
     return null;
   }
+}
+
+/**
+ * The reason phrase of a final answer, where octets begin with its whole status line: nearly always. Undefined for
+ * anything else, which has to be looked at more closely.
+ */
+function reasonOfFinal(bytes: Buffer): string | undefined {
+  // HTTP/1.1 200 OK
+  const isStatusLine = bytes[0] === 0x48 && bytes[8] === 0x20 && bytes[12] === 0x20;
+  if (!isStatusLine || !isDigit(bytes[9]) || bytes[9] === 0x31 || !isDigit(bytes[10]) || !isDigit(bytes[11]))
+    return undefined;
+  let end = 13;
+  while (end < bytes.length && isText(bytes[end] as number)) end += 1;
+  return bytes[end] === 0x0d && bytes[end + 1] === 0x0a ? bytes.toString('latin1', 13, end) : undefined;
+}
+
+function isDigit(octet: number | undefined): boolean {
+  return octet !== undefined && octet >= 0x30 && octet <= 0x39;
+}
+
+/** RFC 9112 4: what a reason phrase consists of. */
+function isText(octet: number): boolean {
+  return octet === 0x09 || (octet >= 0x20 && octet !== 0x7f);
 }
 
 /** Whether octets could be the beginning of a status line: what cannot is not waited for. */
