@@ -108,7 +108,7 @@ async function answerGet(passage: Passage, reading: Reading): Promise<Answer> {
   if (held.kind === 'failed') throw held.error;
   if (held.kind === 'streaming') return relay(passage, head, held.body, { etag: undefined });
   const coding = fieldLine(head.rawHeaders, 'content-encoding');
-  const hash = await hashRepresentation(held.bytes, coding, hashingFor(passage, hashProbe));
+  const hash = await hashRepresentation(held.chunks, coding, hashingFor(passage, hashProbe));
   const observation = await learn(passage, reading, { hash });
   const whole = (): Answer => relay(passage, head, held, { etag: observation.etag });
   return conclude(passage, reading, observation, whole, held.release);

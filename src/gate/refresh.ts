@@ -143,7 +143,7 @@ async function answerOfPatch(
   if (held.kind === 'failed') return relay(passage, head, call, { etag: undefined });
   if (held.kind === 'streaming') return relay(passage, head, held.body, { etag: undefined });
   const coding = fieldLine(head.rawHeaders, 'content-encoding');
-  const hash = await hashRepresentation(held.bytes, coding, { ignore: [], pointer: undefined, limit: hashBody });
+  const hash = await hashRepresentation(held.chunks, coding, { ignore: [], pointer: undefined, limit: hashBody });
   const tag = { etag: hash === contentHash ? etag : undefined };
   return relay(passage, head, held, tag);
 }

@@ -39,12 +39,12 @@ export function relay(
   tag: TagChange = 'keep',
 ): Answer {
   passage.record.status = head.status;
-  const whole = body !== undefined && 'bytes' in body ? body : undefined;
+  const whole = body !== undefined && 'chunks' in body ? body : undefined;
   return {
     status: head.status,
     statusText: head.statusText,
     rawHeaders: relayedFields(passage, head, tag),
-    body: whole === undefined ? (body as ResponseBody | undefined) : whole.bytes,
+    body: whole === undefined ? (body as ResponseBody | undefined) : whole.chunks,
     trailers: whole?.trailers,
     release: whole?.release,
     runsOn: !safeMethods.has(passage.method),

@@ -83,10 +83,22 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
     response.end();
     return;
   }
-  response.end(body);
+  const length = writeWhole(response, body);
   const stall = new Stall(response, delivery);
-  stall.begin(body.length / slowestReader);
+  stall.begin(length / slowestReader);
   turn.onClosed(() => stall.end());
+}
+
+/** Writes all of a body that is here, in one go with the head. @returns its length */
+function writeWhole(response: ServerResponse, body: Buffer | string | readonly Buffer[]): number {
+  if (!Array.isArray(body)) {
+    response.end(body);
+    return body.length;
+  }
+  const chunks = body as readonly Buffer[];
+  for (const chunk of chunks.slice(0, -1)) response.write(chunk);
+  response.end(chunks.at(-1));
+  return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
 }
 
 function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {

@@ -121,7 +121,8 @@ let latest: { readonly lines: readonly (string | undefined)[]; readonly digest: 
 /** Without what Vary names besides, which may be a credential: its text is never kept (I2). */
 function digestOfNegotiated(raw: RawHeaders): string {
   const before = latest;
-  const isSame = before !== undefined && negotiated.every((name, index) => fieldLine(raw, name) === before.lines[index]);
+  const isSame =
+    before !== undefined && negotiated.every((name, index) => fieldLine(raw, name) === before.lines[index]);
   if (isSame) return before.digest;
   const text = selectingText(raw, '');
   const digest = digests.get(text) ?? copied(hashOf(text));

@@ -42,7 +42,8 @@ export type Held =
   /** All of it is here; `release` gives its bytes back to the budget once they have been sent. */
   | {
       readonly kind: 'whole';
-      readonly bytes: Buffer;
+      /** As they came: what is long is not copied into one. */
+      readonly chunks: readonly Buffer[];
       readonly trailers: readonly string[];
       readonly release: () => void;
     }
@@ -131,8 +132,8 @@ class Holder implements BodyConsumer, ResponseBody {
     if (!this.#holding) return;
     this.#stopHolding();
     const reserved = this.#length;
-    const bytes = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
-    this.#resolve({ kind: 'whole', bytes, trailers, release: () => this.#options.budget.give(reserved) });
+    const release = (): void => this.#options.budget.give(reserved);
+    this.#resolve({ kind: 'whole', chunks: this.#chunks, trailers, release });
   }
 
   error(error: Error): void {

@@ -76,18 +76,31 @@ export interface HashOptions {
  * Hash of a representation whose content is held in memory (V1 to V3); in one go where it is not coded. Content that
  * is not JSON, or has no canonical form, is hashed as it is where members were to be left out.
  *
- * @param bytes the content as the upstream sent it
+ * @param content as the upstream sent it, in one piece or several
  * @param coding value of Content-Encoding
  * @returns 22 characters; undefined where the coding is unknown, the content does not decode or is longer than the
  *   limit, or the value at `pointer` is absent
  */
 export function hashRepresentation(
-  bytes: Uint8Array,
+  content: Uint8Array | readonly Uint8Array[],
   coding: string | undefined,
   how: HashOptions,
 ): Promise<string | undefined> | string | undefined {
-  if (codingsOf(coding).length === 0) return bytes.length > how.limit ? undefined : hashDecoded(bytes, how);
-  return decodeAndHash(bytes, coding, how);
+  const chunks = content instanceof Uint8Array ? [content] : content;
+  if (codingsOf(coding).length > 0) return decodeAndHash(joined(chunks), coding, how);
+  const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  if (length > how.limit) return undefined;
+  return needsWhole(how) || chunks.length === 1 ? hashDecoded(joined(chunks), how) : hashChunks(chunks);
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  return chunks.length === 1 ? (chunks[0] as Uint8Array) : Buffer.concat(chunks);
+}
+
+function hashChunks(chunks: readonly Uint8Array[]): string {
+  const sha256 = createHash('sha256');
+  for (const chunk of chunks) sha256.update(chunk);
+  return sha256.digest('base64url').slice(0, hashLength);
 }
 
 async function decodeAndHash(bytes: Uint8Array, coding: string | undefined, how: HashOptions) {
