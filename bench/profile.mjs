@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cost } from './load.mjs';
-import { startGate } from './subjects.mjs';
+import { modules, startGate } from './subjects.mjs';
 
 const width = 1200;
 const rowHeight = 17;
@@ -16,7 +16,7 @@ export async function profile(origin, folder) {
   const profiles = mkdtempSync(join(tmpdir(), 'ifmatch-bench-'));
   try {
     const options = ['--cpu-prof', `--cpu-prof-dir=${profiles}`, '--cpu-prof-interval=250'];
-    const gate = await startGate(origin, { GUARD: 'off', LIMITS_DRAIN_DELAY: '0ms' }, options);
+    const gate = await startGate(origin, { GUARD: 'off', LIMITS_DRAIN_DELAY: '0ms' }, options, 'measured', modules);
     await cost(gate, load, 10);
     await gate.stop();
     const [name] = readdirSync(profiles);

@@ -7,6 +7,8 @@ import { find, freePort, start } from './machine.mjs';
 import { startNginxProxy } from './origin.mjs';
 
 const gate = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+/** The same, module by module. */
+export const modules = fileURLToPath(new URL('../dist/modules.js', import.meta.url));
 const peer = (name) => fileURLToPath(new URL(`peers/${name}.mjs`, import.meta.url));
 
 /** A proxy in Node. */
@@ -58,12 +60,12 @@ http://127.0.0.1:${port} {
  * @param {string[]} nodeOptions for the profiler
  * @param core undefined: where the system likes
  */
-export async function startGate(origin, settings = {}, nodeOptions = [], core = 'measured') {
+export async function startGate(origin, settings = {}, nodeOptions = [], core = 'measured', program = gate) {
   const port = await freePort();
   const environment = { LOG_LEVEL: 'silent', ...settings };
   const env = Object.fromEntries(Object.entries(environment).map(([name, value]) => [`IFMATCH_${name}`, value]));
   const addresses = ['--listen', `127.0.0.1:${port}`, '--admin', '127.0.0.1:0'];
-  const args = [...nodeOptions, gate, 'serve', '--upstream', origin.url, ...addresses];
+  const args = [...nodeOptions, program, 'serve', '--upstream', origin.url, ...addresses];
   return start({ core, command: process.execPath, args, port, env });
 }
 
