@@ -1,6 +1,7 @@
 // What the gate costs beside its peers: CPU time of each proxy per request, measured in interleaved rounds.
 //
-//   npm run bench               everything that is installed, about 15 minutes; writes bench/results/
+//   npm run bench               everything that is installed, about 15 minutes; writes bench/results/ and the figures
+//                               in docs/performance.md
 //   npm run bench -- --quick    the gate beside @fastify/http-proxy, under 50 seconds; exit status 1 where one of the
 //                               first goals is missed by more than a tenth
 //   npm run bench -- --profile  flame graph of an unguarded GET: bench/results/flame.svg
@@ -8,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { barChart } from './chart.mjs';
+import { document } from './document.mjs';
 import { cores, find, stopAll } from './machine.mjs';
 import { measureGrowth } from './measures/growth.mjs';
 import { measureHerd } from './measures/herd.mjs';
@@ -57,6 +59,7 @@ async function everything(origin) {
   mkdirSync(folder, { recursive: true });
   writeFileSync(`${folder}latest.json`, `${JSON.stringify(results, undefined, 2)}\n`);
   writeFileSync(`${folder}chart.svg`, barChart(results));
+  document(`${root}docs/performance.md`, results);
   console.log(textOf(results));
   return 0;
 }

@@ -118,22 +118,24 @@ function rangeTravels(raw: RawHeaders, travels: (tag: string) => boolean): boole
  * field and the date that it overrides are dropped, and the usable native tag of the probe takes its place.
  *
  * @param raw end-to-end fields of the request
+ * @returns the same list where nothing changes
  */
 export function conditionsForWrite(
   raw: RawHeaders,
   conditions: Preconditions,
   verdict: Extract<Verdict, { kind: 'forward' }>,
   seenTags: readonly SeenTag[],
-): string[] {
+): RawHeaders {
   const { ifMatch, ifNoneMatch } = conditions;
   const { native, hash } = verdict.observation;
-  let fields = [...raw];
+  let fields = raw;
   const stays = (tag: string): boolean => !isOurs(tag) && (tag === native || !isBarred(seenTags, tag, hash));
   if (ifMatch.kind === 'tags' && !ifMatch.tags.every(stays)) {
-    fields = withoutFields(fields, matchFields);
+    const kept = withoutFields(fields, matchFields);
     const natives = verdict.bySynthetic ? [native] : ifMatch.tags.filter(stays);
     const value = natives.filter((tag) => tag !== undefined).join(', ');
-    if (value !== '') fields.push('If-Match', value);
+    if (value !== '') kept.push('If-Match', value);
+    fields = kept;
   }
   if (ifNoneMatch.kind === 'tags' && ifNoneMatch.tags.some(isOurs)) fields = withoutFields(fields, noneMatchFields);
   return fields;
@@ -141,6 +143,7 @@ export function conditionsForWrite(
 
 /** Whether a request would go upstream without conditions, or with others, that its signature covers (W8). */
 export function breaksSignature({ fields, target }: Passage, sent: RawHeaders): boolean {
+  if (sent === fields) return false;
   return [...everyName, 'if'].some(
     (name) => fieldLine(fields, name) !== fieldLine(sent, name) && isSigned(fields, target.query, name),
   );

@@ -44,7 +44,7 @@ export interface Listener {
 }
 
 /**
- * The web server: Fastify with @fastify/http-proxy mounted at the root, and the gate as its handler. Routing sees `/`
+ * The web server: Fastify with @fastify/http-proxy mounted at the root, and the gate before its handler. Routing sees `/`
  * for every request: the request-target is the gate's to read (I3, I6), byte for byte.
  */
 export async function createListener(options: ListenerOptions): Promise<Listener> {
@@ -58,8 +58,8 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   const { gate, clock } = options;
   const upgrades = createUpgrades((request, response) => app.routing(request, response), clock);
 
-  /** http-proxy's preHandler, which never hands on: from here on the answer is the gate's. */
-  function preHandler(request: FastifyRequest, reply: FastifyReply, _next: () => void): void {
+  /** The first hook before http-proxy's handler, which never hands on: from here on the answer is the gate's. */
+  function onRequest(request: FastifyRequest, reply: FastifyReply, _next: () => void): void {
     reply.hijack();
     // Nothing is known to throw here; what does must not end the process.
     handle(request, reply).catch(() => request.raw.socket.destroy());
@@ -92,7 +92,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     done();
   }
 
-  app.addHook('onRequest', preHandler);
+  app.addHook('onRequest', onRequest);
   await app.register(httpProxy, {
     upstream: options.upstream,
     routes: ['/'],

@@ -42,7 +42,7 @@ export type Held =
   /** All of it is here; `release` gives its bytes back to the budget once they have been sent. */
   | {
       readonly kind: 'whole';
-      /** As they came: what is long is not copied into one. */
+      /** In one piece, or in long ones. */
       readonly chunks: readonly Buffer[];
       readonly trailers: readonly string[];
       readonly release: () => void;
@@ -133,7 +133,7 @@ class Holder implements BodyConsumer, ResponseBody {
     this.#stopHolding();
     const reserved = this.#length;
     const release = (): void => this.#options.budget.give(reserved);
-    this.#resolve({ kind: 'whole', chunks: this.#chunks, trailers, release });
+    this.#resolve({ kind: 'whole', chunks: inLongPieces(this.#chunks, reserved), trailers, release });
   }
 
   error(error: Error): void {
@@ -180,6 +180,13 @@ class Holder implements BodyConsumer, ResponseBody {
     this.#holding = false;
     this.#cancelTimer?.();
   }
+}
+
+/** Shorter ones are cheaper to copy into one than to send one by one, in bytes. */
+const longPiece = 16 * 1024;
+
+function inLongPieces(chunks: readonly Buffer[], length: number): readonly Buffer[] {
+  return chunks.length < 2 || length >= longPiece * chunks.length ? chunks : [Buffer.concat(chunks)];
 }
 
 /** What is read to its end to keep a connection, rather than closing it. */
