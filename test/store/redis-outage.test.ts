@@ -88,6 +88,21 @@ if (hasRedis(t)) {
       t.strictSame(await known(scene), ['new']);
     });
 
+    t.test(
+      `${name} that ends before the store has answered that it knows of it is over for the others too`,
+      async (t) => {
+        const scene = await open(t, 'forward');
+        await scene.link.cut();
+        const end = await begin(scene);
+        scene.link.delay = 100;
+        await scene.link.resume();
+        await until(async () => (await scene.other.epoch('a')).doubtful);
+        await end({ kind: 'changed' });
+        await until(async () => !(await scene.other.epoch('a')).doubtful);
+        t.strictSame(await known(scene), []);
+      },
+    );
+
     t.test(`${name}, begun and ended in an outage, voids what was known before its end`, async (t) => {
       const scene = await open(t, 'forward');
       await scene.link.cut();

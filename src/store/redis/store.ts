@@ -226,10 +226,13 @@ class RedisStore implements Store {
     const marked = new Set<Part>();
     for (const part of held.parts) {
       this.#link.owe(part.bucket, async () => {
-        if (held.isOver) return void (await this.#protocol.settlePart(part, held.owner, { kind: 'changed' }));
-        await this.#protocol.mark(part, held.resource, held.owner);
-        marked.add(part);
-        held.isShared = marked.size === held.parts.length;
+        if (!held.isOver) {
+          await this.#protocol.mark(part, held.resource, held.owner);
+          marked.add(part);
+          held.isShared = marked.size === held.parts.length;
+        }
+        // It may have ended while the store was being told of it.
+        if (held.isOver) await this.#protocol.settlePart(part, held.owner, { kind: 'changed' });
       });
     }
   }
