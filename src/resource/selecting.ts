@@ -111,12 +111,18 @@ function digestOf(raw: RawHeaders, names: string): string {
   return names === '' ? digestOfNegotiated(raw) : `${hashOf(selectingText(raw, names))}:${names}`;
 }
 
-/** Clients of one kind send the same few fields of negotiation: their digests, by what they are made of. */
-const digests = new Map<string, string>();
+/** The values of the fields of negotiation, in their order, and the digest of them. */
+interface Negotiated {
+  readonly lines: readonly (string | undefined)[];
+  readonly digest: string;
+}
+
+/** Clients of one kind send the same few fields of negotiation: what is known of them, by the text that is hashed. */
+const digests = new Map<string, Negotiated>();
 const mostDigests = 1000;
 
-/** Those of the request before, with their digest: often the same. */
-let latest: { readonly lines: readonly (string | undefined)[]; readonly digest: string } | undefined;
+/** That of the request before: often the same. */
+let latest: Negotiated | undefined;
 
 /** Without what Vary names besides, which may be a credential: its text is never kept (I2). */
 function digestOfNegotiated(raw: RawHeaders): string {
@@ -125,18 +131,17 @@ function digestOfNegotiated(raw: RawHeaders): string {
     before !== undefined && negotiated.every((name, index) => fieldLine(raw, name) === before.lines[index]);
   if (isSame) return before.digest;
   const text = selectingText(raw, '');
-  const digest = digests.get(text) ?? copied(hashOf(text));
-  if (text.length > longestKept) return digest;
-  if (!digests.has(text)) {
-    if (digests.size >= mostDigests) digests.clear();
-    digests.set(copied(text), digest);
-  }
-  latest = { lines: negotiated.map((name) => copiedLine(fieldLine(raw, name))), digest };
-  return digest;
+  if (text.length > longestKept) return hashOf(text);
+  latest = digests.get(text) ?? remember(text, raw);
+  return latest.digest;
 }
 
-function copiedLine(line: string | undefined): string | undefined {
-  return line === undefined ? undefined : copied(line);
+function remember(text: string, raw: RawHeaders): Negotiated {
+  if (digests.size >= mostDigests) digests.clear();
+  const lines = negotiated.map((name) => fieldLine(raw, name)).map((line) => line && copied(line));
+  const known = { lines, digest: copied(hashOf(text)) };
+  digests.set(copied(text), known);
+  return known;
 }
 
 function hashOf(text: string): string {
