@@ -153,7 +153,7 @@ export function judgeByKnowledge(
       (isNews(known, needs) || needs.now - known.sentAt <= needs.recheck),
   );
   // Answers differ in what they name in Vary, so several may be for this request: the latest one counts.
-  fresh.sort((one, other) => other.sentAt - one.sentAt);
+  if (fresh.length > 1) fresh.sort((one, other) => other.sentAt - one.sentAt);
   const own = fresh.find(needs.selectsSame);
   // What was read for somebody else after this request arrived is as good as a probe of its own (W4).
   const nativesTold = !needs.nativesAllowed || own?.native !== undefined || (own !== undefined && isNews(own, needs));
@@ -162,8 +162,10 @@ export function judgeByKnowledge(
   if (verdict !== undefined && verdict.field !== 'If-Match') return verdict;
   if (conditions.ifMatch.kind === 'absent' || conditions.ifNoneMatch.kind !== 'absent') return verdict;
   // A tag that fails here may be that of another representation of the same URL.
-  const elsewhere = fresh.map((known) => judge(method, conditions, known)).find(({ kind }) => kind === 'forward');
-  if (elsewhere !== undefined) return elsewhere;
+  for (const known of fresh) {
+    const elsewhere = known === own ? undefined : judge(method, conditions, known);
+    if (elsewhere?.kind === 'forward') return elsewhere;
+  }
   return issuedFor(conditions, knowledge, needs) === undefined ? verdict : undefined;
 }
 

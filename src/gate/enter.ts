@@ -34,11 +34,7 @@ export function enter(
   }
   const sent = endToEnd(exchange.rawHeaders, notForwarded);
   const override = methodOverride(sent, target.query);
-  if (override.kind === 'conflict') {
-    const detail = `The request names more than one method to be taken for: ${override.methods.join(', ')}.`;
-    const next = 'Send one method override at most.';
-    return { answer: made(exchange, record, 'conflicting-override', { detail, next }) };
-  }
+  if (override.kind === 'conflict') return { answer: conflict(exchange, record, override.methods) };
   const host = target.authority ?? firstValue(sent, 'host') ?? '';
   const readTarget = override.kind === 'none' ? target : withoutOverride(target);
   const resource = parts.locate(readTarget, host);
@@ -48,19 +44,40 @@ export function enter(
   record.method = method;
   const isNamed = writesDestination.has(method) || writesDestination.has(exchange.method);
   const named = isNamed ? destinationOf(sent, host, parts) : undefined;
-  if (named?.kind === 'refused') {
-    const detail = `Destination does not name one resource for certain. ${named.reason}`;
-    const next = 'Send one Destination, in one unambiguous form.';
-    return { answer: made(exchange, record, 'ambiguous-target', { detail, next }) };
-  }
-  const conditions = conditionsOf(sent, policy, exchange.arrivedAt);
+  if (named?.kind === 'refused') return { answer: unclearDestination(exchange, record, named.reason) };
   const destination = named?.resource;
   const isTouched = policy.guard !== 'off';
   const fields = isTouched && policy.lenient.length > 0 ? forgiven(sent, target, policy.lenient) : sent;
   const isJudged = isTouched || (destination !== undefined && destination.policy.guard !== 'off');
   const davIf = isJudged && !safeMethods.has(method) ? readDavIf(sent, readTarget, resource, host, parts) : undefined;
-  const facts = { target, readTarget, host, method, fields, conditions, resource, destination, davIf };
-  return { parts, exchange, record, ...facts, seenTags: nothingSeen };
+  return {
+    parts,
+    exchange,
+    record,
+    target,
+    readTarget,
+    host,
+    method,
+    fields,
+    conditions: conditionsOf(sent, policy, exchange.arrivedAt),
+    resource,
+    destination,
+    davIf,
+    seenTags: nothingSeen,
+    view: undefined,
+    scope: undefined,
+  };
+}
+
+function conflict(exchange: Exchange, record: DecisionRecord, methods: readonly string[]): Answer {
+  const detail = `The request names more than one method to be taken for: ${methods.join(', ')}.`;
+  return made(exchange, record, 'conflicting-override', { detail, next: 'Send one method override at most.' });
+}
+
+function unclearDestination(exchange: Exchange, record: DecisionRecord, reason: string): Answer {
+  const detail = `Destination does not name one resource for certain. ${reason}`;
+  const next = 'Send one Destination, in one unambiguous form.';
+  return made(exchange, record, 'ambiguous-target', { detail, next });
 }
 
 /** What the gate answers itself (W13) and does not pass on. */

@@ -151,18 +151,19 @@ function call(
   method: string,
   target: Target,
   fields: RawHeaders,
-  more: Pick<UpstreamRequest, 'body' | 'onInformational' | 'isCovered'>,
+  { body, onInformational, isCovered }: Pick<UpstreamRequest, 'body' | 'onInformational' | 'isCovered'>,
 ): Call {
   const { parts, exchange, host } = passage;
-  const rawHeaders = parts.outbound(fields, exchange, host);
   const { upstreamTimeout, idleTimeout } = timeoutsOf(passage);
   return parts.upstream.call({
     method,
     target: target.raw,
-    rawHeaders,
+    rawHeaders: parts.outbound(fields, exchange, host),
     upstreamTimeout,
     idleTimeout,
-    ...more,
+    body,
+    onInformational,
+    isCovered,
   });
 }
 

@@ -94,8 +94,7 @@ async function decideAndSend(
   const { parts, exchange } = passage;
   try {
     const repeat = new Repeat(passage, body);
-    const decision =
-      formal ?? (await decideUnmoved(passage, lease, sideEffects, repeat.made).catch(undecided(passage)));
+    const decision = formal ?? (await decideUnmoved(passage, lease, sideEffects, repeat.made));
     const isHeldBack = decision.kind === 'refuse' || decision.kind === 'relay';
     // What was read while somebody wrote without a lease was judged by tags of before (V7).
     const hasMoved = parts.store.movedSince(lease.token, lease.since) === true;
@@ -233,14 +232,25 @@ async function decideUnmoved(
 }
 
 /** Decides all that a write carries: its conditions (W4 to W8), then WebDAV's `If` (R5). */
-async function decide(
+function decide(
   passage: Passage,
   knowledge: readonly Observation[],
   since: number | undefined,
   made: Made | undefined,
 ): Promise<Decision> {
-  const decision = await decideConditions(passage, knowledge, since, made);
-  if (passage.davIf === undefined || decision.kind !== 'forward') return decision;
+  const onConditions = decideConditions(passage, knowledge, since, made);
+  const onBoth = passage.davIf === undefined ? onConditions : decideDavIf(passage, onConditions, knowledge, since);
+  return passage.resource.policy.mode === 'report' ? onBoth.catch(undecided) : onBoth;
+}
+
+async function decideDavIf(
+  passage: Passage,
+  onConditions: Promise<Decision>,
+  knowledge: readonly Observation[],
+  since: number | undefined,
+): Promise<Decision> {
+  const decision = await onConditions;
+  if (decision.kind !== 'forward') return decision;
   const told = await tellTags(passage, decision, knowledge, since);
   // W14: what is not refused here must not be refused there for tags that it has never seen.
   const reports = passage.resource.policy.mode === 'report' && told.kind === 'forward';
@@ -253,11 +263,9 @@ function neutral(passage: Passage): readonly string[] {
 }
 
 /** W14: where the mode only reports, a probe without an answer holds nothing up. */
-function undecided({ resource }: Passage): (error: unknown) => Decision {
-  return (error) => {
-    if (resource.policy.mode !== 'report' || !(error instanceof UpstreamError)) throw error;
-    return { kind: 'refuse', name: 'version-unknown', details: { detail: error.message, next: '' } };
-  };
+function undecided(error: unknown): Decision {
+  if (!(error instanceof UpstreamError)) throw error;
+  return { kind: 'refuse', name: 'version-unknown', details: { detail: error.message, next: '' } };
 }
 
 function observed(decision: Decision): Observation | undefined {

@@ -14,8 +14,9 @@ const step = 2 ** -10;
 /** A longer delay would make `setTimeout` fire at once. */
 const longestDelay = 2 ** 31 - 1;
 
-/** Of the process; asking costs as much as the time itself. */
+/** Of the process; to look either up costs as much as the time itself. */
 const origin = performance.timeOrigin;
+const sinceOrigin = performance.now.bind(performance);
 
 let last = 0;
 
@@ -25,7 +26,7 @@ let last = 0;
  */
 export const systemClock: Clock = {
   now() {
-    last = Math.max(origin + performance.now(), last + step);
+    last = Math.max(origin + sinceOrigin(), last + step);
     return last;
   },
   after(ms, action) {

@@ -22,6 +22,14 @@ export class FieldNames {
   has(name: string): boolean {
     return (this.#lengths & lengthBit(name)) !== 0 && this.#names.has(name.toLowerCase());
   }
+
+  /** Whether a message has any of them. */
+  anyIn(raw: RawHeaders): boolean {
+    for (let index = 0; index < raw.length; index += 2) {
+      if (this.has(raw[index] as string)) return true;
+    }
+    return false;
+  }
 }
 
 function lengthBit({ length }: string): number {

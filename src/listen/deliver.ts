@@ -60,8 +60,9 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
   const hasNone = hasNoBody(request.method, answer.status);
   const isChunked = !hasNone && request.httpVersion !== '1.0' && !hasField(rawHeaders, 'content-length');
   const unfit = answer.status === 204 ? neverOfNoContent : ofChunkedBodies;
+  const fits = isChunked || !unfit.anyIn(rawHeaders);
   try {
-    writeHead(response, answer, isChunked ? rawHeaders : withoutFields(rawHeaders, unfit));
+    writeHead(response, answer, fits ? rawHeaders : withoutFields(rawHeaders, unfit));
   } catch {
     // Node does not write what its own parser would not read; nobody must wait for it.
     if (isStream(body)) body.abort();

@@ -77,9 +77,13 @@ class Entry implements OpenRequest, Turn {
     this.response = response;
     this.#isSafe = safe.has(request.method ?? '');
     this.#queue = queue;
-    const before = queue.filter((other) => !(other.#isSafe && this.#isSafe));
-    this.comes = before.length === 0 ? undefined : allClosed(before);
+    this.comes = queue.length === 0 ? undefined : this.#after(queue);
     queue.push(this);
+  }
+
+  #after(earlier: readonly Entry[]): Promise<void> | undefined {
+    const before = earlier.filter((other) => !(other.#isSafe && this.#isSafe));
+    return before.length === 0 ? undefined : allClosed(before);
   }
 
   onClosed(action: () => void): void {
@@ -89,7 +93,8 @@ class Entry implements OpenRequest, Turn {
   close(): void {
     const index = this.#queue.indexOf(this);
     if (index === -1) return;
-    this.#queue.splice(index, 1);
+    if (index === 0) this.#queue.shift();
+    else this.#queue.splice(index, 1);
     for (const action of this.#whenClosed) action();
   }
 }

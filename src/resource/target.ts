@@ -87,6 +87,7 @@ function refusedCharacter(text: string): string | undefined {
  * that `..` takes back, is up to the server: all readings must come to the same path.
  */
 function ambiguity(path: string): string | undefined {
+  if (!unusual.test(path)) return undefined;
   if (encodedBreak.test(path)) return 'The path contains an encoded NUL, CR or LF.';
   const plain = path.replace(/%2e/gi, '.').replace(otherSemicolon, ';');
   if (slashInParameters.test(plain)) {
@@ -108,6 +109,9 @@ function ambiguity(path: string): string | undefined {
   if (resolved.size === 1) return undefined;
   return 'The path has ".." beside an encoded slash or behind an empty segment, which servers resolve differently.';
 }
+
+/** Without any of these, which nearly every path is, there is one way to read it. */
+const unusual = /[%\xcd]|\.[.;]/;
 
 /** Linear: what stands between cannot begin again. */
 const slashInParameters = /;[^/;]*%(?:2f|5c)/i;

@@ -8,22 +8,19 @@ export function latin1(field: Buffer | string): string {
  * a third less time. What did not come in one piece is decoded one by one.
  */
 export function latin1Texts(fields: readonly Buffer[]): string[] {
-  const texts: string[] = [];
-  const [first] = fields;
-  if (first === undefined) return texts;
+  const first = fields[0];
+  const last = fields[fields.length - 1];
+  if (first === undefined || last === undefined) return [];
   const { buffer, byteOffset: start } = first;
-  const offsets: number[] = [];
+  if (last.buffer !== buffer || last.byteOffset < start) return fields.map(latin1);
+  const text = Buffer.from(buffer, start, last.byteOffset + last.length - start).toString('latin1');
+  const texts: string[] = [];
   let end = 0;
   for (const field of fields) {
     const offset = field.byteOffset - start;
     if (offset < end || field.buffer !== buffer) return fields.map(latin1);
-    offsets.push(offset);
     end = offset + field.length;
-  }
-  const text = Buffer.from(buffer, start, end).toString('latin1');
-  for (let index = 0; index < fields.length; index += 1) {
-    const offset = offsets[index] as number;
-    texts.push(text.slice(offset, offset + (fields[index] as Buffer).length));
+    texts.push(text.slice(offset, end));
   }
   return texts;
 }
