@@ -25,8 +25,6 @@ export interface Held {
   readonly since: number;
   /** False while the shared store does not know of it (S4). */
   isShared: boolean;
-  /** Whether it has been settled, and has rested. */
-  isOver: boolean;
   /** `Clock.now()` until which it is sure to be held. */
   validUntil: number;
   /** Epochs of the first key, and when they were learned, latest last: what was read since one counts while it stands. */

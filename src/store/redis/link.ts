@@ -107,6 +107,7 @@ export class Link {
 
   /** Has something done as soon as the bucket can be reached again: now, where it can. */
   owe(bucket: Bucket, action: () => Promise<void>): void {
+    if (this.#isClosed) return;
     const state = this.#state(bucket);
     if (state.isDown && state.owed.size < mostOwed) state.owed.add(action);
     else if (!state.isDown) action().catch(ignored);

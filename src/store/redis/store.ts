@@ -14,13 +14,14 @@ import type {
   Token,
 } from '../store.js';
 import { type Client, createClient, StorePolicyError } from './client.js';
-import { type Held, Holdings, type Part } from './holdings.js';
+import { type Held, Holdings } from './holdings.js';
 import { type Given, Line, type Wish } from './line.js';
 import { type Bucket, Link, outOfReach } from './link.js';
 import type { RedisStoreOptions } from './options.js';
 import { mayHaveChanged, Protocol } from './protocol.js';
 import { Records } from './records.js';
 import { bucketsOf, format, Resources } from './resources.js';
+import { Untold } from './untold.js';
 
 /** Longest time that a step may take, in milliseconds: what a store that hangs costs the first request that meets it. */
 const usualTimeout = 1000;
@@ -29,6 +30,8 @@ const clockDrift = 0.01;
 
 /** The epoch that a read begins with where the store is out of reach. */
 const noEpoch = -1;
+
+const rested = { kind: 'rested' } as const;
 
 class RedisStore implements Store {
   readonly #options: RedisStoreOptions;
@@ -40,6 +43,7 @@ class RedisStore implements Store {
   readonly #holdings: Holdings;
   readonly #queue: LeaseQueue;
   readonly #line: Line;
+  readonly #untold: Untold;
   readonly #buckets: readonly Bucket[];
   /** When this process moved the epoch of a key that it leases. */
   readonly #movedAt = new Map<string, number>();
@@ -64,6 +68,7 @@ class RedisStore implements Store {
     const timeOf = (bucket: Bucket) => link.timeOf(bucket);
     this.#resources = new Resources(options.resources, options.secret, this.#buckets, records, timeOf);
     this.#protocol = new Protocol(link, records, this.#resources);
+    this.#untold = new Untold(link, this.#protocol);
     this.#holdings = new Holdings(upkeep, leaseTime, (held) => void this.#renew(held));
     this.#queue = new LeaseQueue(options);
     this.#line = new Line({
@@ -132,7 +137,7 @@ class RedisStore implements Store {
     if (held === undefined) return false;
     const isRecorded = await this.#record(held, outcome);
     if (outcome.kind === 'unknown' && !this.#isClosed) this.#rest(held, outcome.rest);
-    else this.#end(held);
+    else this.#free(held);
     return isCovered && isRecorded;
   }
 
@@ -165,7 +170,7 @@ class RedisStore implements Store {
     if (told !== undefined) this.#holdings.learnEpoch(first, told.epoch, since);
     const held = { token, first, resource, parts, owner, lease: undefined, since, epochs: [] };
     const validUntil = this.#validFrom(sentAt);
-    this.#hold({ ...held, isShared: isRecorded, isOver: false, validUntil });
+    this.#hold({ ...held, isShared: isRecorded, validUntil });
     const mayForward = isRecorded || this.#options.down === 'forward';
     return { token, seenTags: told?.seenTags ?? [], isRecorded, mayForward };
   }
@@ -206,7 +211,7 @@ class RedisStore implements Store {
     const { epoch, views, seenTags } = answer.told;
     const epochs = [{ epoch, at: since }];
     const validUntil = this.#validFrom(answer.sentAt);
-    this.#hold({ ...wish, token, since, isShared: true, isOver: false, validUntil, epochs });
+    this.#hold({ ...wish, token, since, isShared: true, validUntil, epochs });
     return { kind: 'acquired', token, isShared: true, since, epoch, knowledge: views, seenTags };
   }
 
@@ -214,27 +219,14 @@ class RedisStore implements Store {
   #ownLease(wish: Wish): Acquired {
     const token: Token = { keys: wish.lease.keys };
     const since = this.#clock.now();
-    const held = { ...wish, token, since, isShared: false, isOver: false, epochs: [] };
+    const held = { ...wish, token, since, isShared: false, epochs: [] };
     this.#hold({ ...held, validUntil: Number.POSITIVE_INFINITY });
     return { kind: 'acquired', token, isShared: false, since, epoch: noEpoch, knowledge: [], seenTags: [] };
   }
 
-  /** What the store does not know of, it is told as soon as it can be reached: as of a mark, that others see. */
   #hold(held: Held): void {
     this.#holdings.add(held);
-    if (held.isShared) return;
-    const marked = new Set<Part>();
-    for (const part of held.parts) {
-      this.#link.owe(part.bucket, async () => {
-        if (!held.isOver) {
-          await this.#protocol.mark(part, held.resource, held.owner);
-          marked.add(part);
-          held.isShared = marked.size === held.parts.length;
-        }
-        // It may have ended while the store was being told of it.
-        if (held.isOver) await this.#protocol.settlePart(part, held.owner, { kind: 'changed' });
-      });
-    }
+    if (!held.isShared) this.#untold.add(held);
   }
 
   async #renew(held: Held): Promise<boolean> {
@@ -249,7 +241,7 @@ class RedisStore implements Store {
   async #record(held: Held, outcome: Outcome): Promise<boolean> {
     if (mayHaveChanged(outcome)) this.#moved([...held.token.keys, ...doubtsOf(outcome)]);
     if (!held.isShared) {
-      if (mayHaveChanged(outcome)) this.#missed(held);
+      this.#untold.settle(held, outcome);
       return true;
     }
     try {
@@ -264,10 +256,6 @@ class RedisStore implements Store {
     }
   }
 
-  #missed({ parts }: Held): void {
-    for (const { bucket } of parts) this.#link.missed(bucket);
-  }
-
   /** The write may take effect until the rest is over (W11): it is held so long, then left in doubt. */
   #rest(held: Held, ms: number): void {
     const cancel = this.#clock.after(ms, () => {
@@ -279,20 +267,13 @@ class RedisStore implements Store {
 
   async #endRest(held: Held): Promise<void> {
     this.#moved(held.token.keys);
-    if (!held.isShared) this.#missed(held);
     try {
-      for (const part of held.isShared ? held.parts : []) {
-        await this.#protocol.settlePart(part, held.owner, { kind: 'rested' });
-      }
+      if (!held.isShared) this.#untold.settle(held, rested);
+      else for (const part of held.parts) await this.#protocol.settlePart(part, held.owner, rested);
     } catch (error) {
       outOfReach(error);
       this.#protocol.abandon(held.parts, held.owner, true);
     }
-    this.#end(held);
-  }
-
-  #end(held: Held): void {
-    held.isOver = true;
     this.#free(held);
   }
 
