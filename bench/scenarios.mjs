@@ -36,6 +36,8 @@ const readVersions = (program, round) =>
   readAll(program, '/versioned/', versioned, { 'x-correlation-id': `r${round}-0` });
 
 export const plain = '@fastify/http-proxy';
+/** What every gate on Fastify and undici must cost. */
+const floor = 'fastify and dispatch alone';
 
 /** The gate in its modes, by name: settings of its environment without their prefix. */
 const modes = {
@@ -93,6 +95,7 @@ export const sets = [
         quick: program === plain,
       })),
       { name: offGet, program: 'gate, guard off', load: get('/plain/1k/'), to: plainGet, goal: 0.5, quick: true },
+      { name: `${offGet}, of the floor`, same: offGet, to: `${floor}, GET 1 KB` },
       {
         name: `${offGet}, default log`,
         program: 'gate, guard off, default log',
@@ -135,6 +138,7 @@ export const sets = [
         quick: program === plain,
       })),
       { name: offPut, program: 'gate, guard off', load: put('/plain/1k/'), to: plainPut, goal: 0.65, quick: true },
+      { name: `${offPut}, of the floor`, same: offPut, to: `${floor}, PUT 1 KB` },
       {
         name: `${offPut}, default log`,
         program: 'gate, guard off, default log',

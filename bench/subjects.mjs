@@ -52,6 +52,7 @@ http://127.0.0.1:${port} {
   '@fastify/http-proxy': inNode('http-proxy'),
   'fast-gateway': inNode('fast-gateway'),
   'http-proxy-3': inNode('http-proxy-3'),
+  'fastify and dispatch alone': inNode('dispatch'),
 };
 
 /**
