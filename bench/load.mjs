@@ -37,3 +37,24 @@ export async function cost(program, what, seconds, inFlight = connections) {
   const result = await load(program.port, what, seconds, inFlight);
   return { ...result, cpu: (program.cpu() - before) / 1000 / result.requests };
 }
+
+/** Seconds without an improvement after which a program counts as warm, and how much less is one. */
+const calm = 3;
+const improvement = 0.95;
+
+/**
+ * Loads a program, second by second, until that costs no less any more: compilers that work while it runs take longer the
+ * more of it there is, and share its core.
+ *
+ * @param {(second: number) => Promise<{ cpu: number }>} loadFor one second, of those numbered from 1
+ * @param {{ least: number, most: number }} seconds
+ */
+export async function warm(loadFor, { least, most }) {
+  let best = Number.POSITIVE_INFINITY;
+  let since = 0;
+  for (let second = 1; second <= most && (second <= least || since < calm); second += 1) {
+    const { cpu } = await loadFor(second);
+    since = cpu < best * improvement ? 0 : since + 1;
+    best = Math.min(best, cpu);
+  }
+}

@@ -1,5 +1,5 @@
 // Interleaved rounds: what is compared runs side by side on the same machine within seconds, so that its moods cancel out.
-import { cost } from './load.mjs';
+import { cost, warm } from './load.mjs';
 import { startByName } from './scenarios.mjs';
 import { median, spread } from './statistics.mjs';
 
@@ -7,22 +7,23 @@ import { median, spread } from './statistics.mjs';
  * Measures the rows of a set.
  *
  * @param {{ title: string, rows: object[] }} set
- * @param {{ rounds: number, seconds: number, warmUp: number, log: (line: string) => void }} how
+ * @param {{ rounds: number, warmUp: { least: number, most: number }, log: (line: string) => void }} how `warmUp` in seconds
  * @returns for each row of a program that is installed: CPU time per request in microseconds, its ratio, and whether the
  *   goal is met
  */
-export async function measure(set, origin, { rounds, seconds, warmUp, log }) {
+export async function measure(set, origin, { rounds, warmUp, log }) {
   const measured = new Map();
   const programs = await startAll(set.rows, origin, log);
   try {
     const loaded = set.rows.filter((row) => programs.has(row.program));
-    for (let round = 0; round <= rounds; round += 1) {
+    for (const row of loaded) await warm((second) => one(row, programs.get(row.program), -second, origin), warmUp);
+    log(`${set.title}: warm`);
+    for (let round = 1; round <= rounds; round += 1) {
       for (const row of loaded) {
-        const result = await one(row, programs.get(row.program), round, origin, round === 0 ? warmUp : seconds);
-        // The first round warms up.
-        if (round > 0) measured.set(row.name, [...(measured.get(row.name) ?? []), result]);
+        const result = await one(row, programs.get(row.program), round, origin);
+        measured.set(row.name, [...(measured.get(row.name) ?? []), result]);
       }
-      log(round === 0 ? `${set.title}: warm` : `${set.title}: round ${round} of ${rounds}`);
+      log(`${set.title}: round ${round} of ${rounds}`);
     }
   } finally {
     for (const program of programs.values()) await program.stop();
@@ -40,7 +41,10 @@ async function startAll(rows, origin, log) {
   return programs;
 }
 
-async function one(row, program, round, origin, seconds) {
+/** Of load, in a round. */
+const seconds = 1;
+
+async function one(row, program, round, origin) {
   await row.prepare?.(program, round);
   const load = typeof row.load === 'function' ? row.load(round) : row.load;
   const before = row.upstream === undefined ? 0 : await origin.requests();

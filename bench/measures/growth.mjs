@@ -2,7 +2,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cost } from '../load.mjs';
+import { cost, warm } from '../load.mjs';
 import { median, spread } from '../statistics.mjs';
 import { startGate } from '../subjects.mjs';
 
@@ -10,26 +10,25 @@ import { startGate } from '../subjects.mjs';
 const filling = 10;
 
 /** @returns for each kind of growth the ratio of a request's cost, much to little */
-export async function measureGrowth(origin, { rounds, seconds, many, log }) {
+export async function measureGrowth(origin, { rounds, seconds, many, warmUp, log }) {
+  const how = { rounds, seconds, warmUp };
   return [
-    await compare(`1,000 to ${many.toLocaleString('en')} known resources`, resources(origin, many, log), {
-      rounds,
-      seconds,
-    }),
-    await compare('10 to 1,000 routes', routes(origin), { rounds, seconds }),
-    await compare('1 to 64 writers in line', writers(origin), { rounds, seconds }),
+    await compare(`1,000 to ${many.toLocaleString('en')} known resources`, resources(origin, many, log), how),
+    await compare('10 to 1,000 routes', routes(origin), how),
+    await compare('1 to 64 writers in line', writers(origin), how),
   ];
 }
 
-async function compare(name, begin, { rounds, seconds }) {
+async function compare(name, begin, { rounds, seconds, warmUp }) {
   const { little, much } = await begin();
+  const costOf = ({ program, load, inFlight }) => cost(program, load, seconds, inFlight);
   try {
+    for (const side of [little, much]) await warm(() => costOf(side), warmUp);
     const ratios = [];
-    for (let round = 0; round <= rounds; round += 1) {
-      const one = await cost(little.program, little.load, seconds, little.inFlight);
-      const other = await cost(much.program, much.load, seconds, much.inFlight);
-      // The first round warms up.
-      if (round > 0) ratios.push(other.cpu / one.cpu);
+    for (let round = 0; round < rounds; round += 1) {
+      const one = await costOf(little);
+      const other = await costOf(much);
+      ratios.push(other.cpu / one.cpu);
     }
     return { name, ratio: median(ratios), ...spread(ratios), goal: 1.1 };
   } finally {

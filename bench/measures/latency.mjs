@@ -1,5 +1,6 @@
 // What the gate adds to the latency of a guarded GET at a fixed rate well below saturation.
 import { Pool } from 'undici';
+import { cost, warm } from '../load.mjs';
 import { startByName } from '../scenarios.mjs';
 import { median, percentile } from '../statistics.mjs';
 
@@ -7,7 +8,7 @@ import { median, percentile } from '../statistics.mjs';
 const rate = 1000;
 
 /** @returns percentiles in microseconds, and what guarding adds to the 99th */
-export async function measureLatency(origin, { rounds, seconds }) {
+export async function measureLatency(origin, { rounds, seconds, warmUp }) {
   const programs = {
     forwarded: await startByName('gate, guard off', origin),
     guarded: await startByName('gate', origin),
@@ -15,11 +16,12 @@ export async function measureLatency(origin, { rounds, seconds }) {
   };
   const results = { forwarded: [], guarded: [], plain: [] };
   try {
-    for (let round = 0; round <= rounds; round += 1) {
+    const load = { path: '/plain/1k/', arguments: ['fixed', 1] };
+    for (const program of Object.values(programs)) await warm(() => cost(program, load, 1), warmUp);
+    for (let round = 0; round < rounds; round += 1) {
       for (const [name, program] of Object.entries(programs)) {
         const latencies = await atFixedRate(program.port, '/plain/1k/1', seconds);
-        // The first round warms up.
-        if (round > 0) results[name].push({ p50: percentile(latencies, 50), p99: percentile(latencies, 99) });
+        results[name].push({ p50: percentile(latencies, 50), p99: percentile(latencies, 99) });
       }
     }
   } finally {
