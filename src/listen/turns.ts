@@ -93,8 +93,7 @@ class Entry implements OpenRequest, Turn {
   close(): void {
     const index = this.#queue.indexOf(this);
     if (index === -1) return;
-    if (index === 0) this.#queue.shift();
-    else this.#queue.splice(index, 1);
+    this.#queue.splice(index, 1);
     for (const action of this.#whenClosed) action();
   }
 }

@@ -34,7 +34,7 @@ export class Untold {
     if (outcome.kind === 'unknown') return;
     const told = this.#told.get(held) ?? [];
     this.#told.delete(held);
-    this.#protocol.abandon([...told], held.owner, true);
+    this.#protocol.abandon([...told], held.owner, mayHaveChanged(outcome));
   }
 
   #owe(held: Held, part: Part): void {
