@@ -34,7 +34,8 @@ class Answer {
   }
 
   onData(chunk) {
-    return this.#response.write(chunk);
+    this.#response.write(chunk);
+    return true;
   }
 
   onComplete() {
