@@ -45,16 +45,25 @@ export function createUnreadable(clock: Clock, turns: Turns, decided: (record: D
     return first === undefined || (others.length === 0 && !first.request.complete && !first.response.headersSent);
   }
 
+  function refuseNow({ code = '' }: NodeJS.ErrnoException, socket: Socket): void {
+    if (!mayAnswer(socket)) {
+      socket.destroy();
+      return;
+    }
+    const { answer, record } = refusalOf(byCode[code] ?? 'malformed-request', unknownRequest());
+    socket.end(messageOf(answer));
+    linger(socket, clock);
+    decided(record);
+  }
+
+  const refused = new WeakSet<Socket>();
   return {
     refuse(error, socket) {
-      if (!mayAnswer(socket)) {
-        socket.destroy();
-        return;
-      }
-      const { answer, record } = refusalOf(byCode[error.code ?? ''] ?? 'malformed-request', unknownRequest());
-      socket.end(messageOf(answer));
-      linger(socket, clock);
-      decided(record);
+      if (refused.has(socket)) return;
+      refused.add(socket);
+      // What came before it on the connection, in the same turn of the event loop, may be answered in its cohort.
+      if (turns.open(socket).length > 0) setImmediate(refuseNow, error, socket);
+      else refuseNow(error, socket);
     },
     async refuseExpectation(request, response) {
       const { method = '', url = '', rawHeaders, socket } = request;

@@ -5,12 +5,13 @@ import type { Gate } from '../gate/gate.js';
 import type { DecisionRecord } from '../gate/outcome.js';
 import { addressText, type ListenAddress, listenOptions } from '../http/address.js';
 import type { Clock } from '../http/clock.js';
+import { inCohort } from '../http/cohort.js';
 import { fieldLine, listMembers } from '../http/fields.js';
 import { withoutSchemas } from '../http/schemas.js';
 import { createUnreadable, type Unreadable } from './client-error.js';
 import { deliver } from './deliver.js';
 import { ServerExchange } from './exchange.js';
-import { createTurns } from './turns.js';
+import { createTurns, type Turn } from './turns.js';
 import { createUpgrades, UpgradableRequest } from './upgrade.js';
 
 export interface ListenerOptions {
@@ -61,14 +62,15 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   /** The first hook before http-proxy's handler, which never hands on: from here on the answer is the gate's. */
   function onRequest(request: FastifyRequest, reply: FastifyReply, _next: () => void): void {
     reply.hijack();
-    // Nothing is known to throw here; what does must not end the process.
-    handle(request, reply).catch(() => request.raw.socket.destroy());
-  }
-
-  async function handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { raw } = request;
     if (!upgrades.admits(raw)) return;
     const turn = turns.enter(raw, reply.raw);
+    // Nothing is known to throw here; what does must not end the process.
+    inCohort(() => void handle(request, reply, turn).catch(() => raw.socket.destroy()));
+  }
+
+  async function handle(request: FastifyRequest, reply: FastifyReply, turn: Turn): Promise<void> {
+    const { raw } = request;
     if (turn.comes !== undefined) await turn.comes;
     if (turns.isOver(raw.socket)) return;
     const facts = {

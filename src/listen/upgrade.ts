@@ -86,7 +86,8 @@ export function createUpgrades(
       socket.on('error', () => {});
       const response = lastOn.has(socket) ? undefined : respondOn(socket, request, clock);
       if (response === undefined) {
-        socket.destroy();
+        // What came before it is carried out, in the cohort of this turn of the event loop.
+        setImmediate(() => socket.destroy());
         return;
       }
       open.add(socket);

@@ -63,8 +63,8 @@ export interface CallOptions {
   readonly reason?: (() => string | undefined) | undefined;
 }
 
-/** What is kept of a body before somebody consumes it; then the upstream is paused. */
-const HIGH_WATER_MARK = 64 * 1024;
+/** What is kept of a body before somebody consumes it; then the upstream is paused. In bytes: two reads of a socket. */
+const HIGH_WATER_MARK = 128 * 1024;
 
 function givenUp(sent: boolean): UpstreamError {
   return new UpstreamError('connection_terminated', 'the gate gave the request up', sent);

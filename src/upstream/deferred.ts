@@ -1,4 +1,9 @@
-/** What will be known once. The promise of it is made only where somebody asks for it. */
+import { inCohort } from '../http/cohort.js';
+
+/**
+ * What will be known once. The promise of it is made only where somebody asks for it, and who waits for its value is
+ * told with all others who are told something in the same turn of the event loop.
+ */
 export class Deferred<T> {
   #promise: Promise<T> | undefined;
   #resolve: ((value: T) => void) | undefined;
@@ -16,13 +21,16 @@ export class Deferred<T> {
 
   /** Nothing after the first time. */
   resolve(value: T): void {
-    this.#known ??= { value };
-    this.#resolve?.(value);
+    if (this.#known !== undefined) return;
+    this.#known = { value };
+    const resolve = this.#resolve;
+    if (resolve !== undefined) inCohort(() => resolve(value));
   }
 
   /** Nothing after the first time. Where nobody has asked, nobody is told. */
   reject(error: Error): void {
-    this.#known ??= { error };
+    if (this.#known !== undefined) return;
+    this.#known = { error };
     this.#reject?.(error);
   }
 
