@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { fieldLine, hasField, passableRequestTrailers } from '../http/fields.js';
 import type { RequestBodyError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
@@ -30,13 +31,20 @@ export async function receive(passage: Passage): Promise<WriteBody | RequestBody
   const { idleTimeout } = timeoutsOf(passage);
   const announced = Number(fieldLine(fields, 'content-length') ?? 0);
   if (exchange.sendContinue !== undefined || announced > holdRequest) return streaming(passage, []);
+  const bytes = arrivedWithHead(body, holdRequest);
+  if (bytes !== undefined) return whole(passage, body, bytes);
   const received = await receiveBody(body, holdRequest, idleTimeout, parts.clock);
   if (received.kind === 'failed') return received.error;
   if (received.kind === 'longer') return streaming(passage, received.chunks);
-  const { bytes } = received;
+  return whole(passage, body, received.bytes);
+}
+
+/** A body that was received before it is sent. */
+function whole(passage: Passage, source: IncomingMessage, bytes: Buffer): WriteBody {
+  const { fields } = passage;
   const chunked = !hasField(fields, 'content-length');
   return {
-    send: () => ({ kind: 'held', bytes, chunked, trailers: passableRequestTrailers(body.rawTrailers ?? []) }),
+    send: () => ({ kind: 'held', bytes, chunked, trailers: passableRequestTrailers(source.rawTrailers ?? []) }),
     hash: async () => contentHash(passage, bytes),
     bytes,
   };
@@ -68,11 +76,11 @@ function streaming(passage: Passage, head: readonly Buffer[]): WriteBody {
 }
 
 /** The body of a request that takes no lease: unless it is there already, it streams at the client's own pace. */
-export async function streamBody(passage: Passage): Promise<SendableBody | undefined> {
+export function streamBody(passage: Passage): SendableBody | undefined {
   const { exchange, parts, fields } = passage;
   if (exchange.body === undefined) return undefined;
   if (exchange.sendContinue === undefined) {
-    const bytes = await arrivedWithHead(exchange.body, parts.limits.holdRequest);
+    const bytes = arrivedWithHead(exchange.body, parts.limits.holdRequest);
     if (bytes !== undefined) return { kind: 'held', bytes, chunked: !hasField(fields, 'content-length') };
   }
   exchange.sendContinue?.();

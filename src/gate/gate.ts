@@ -112,7 +112,7 @@ function route(
 /** A method that is not guarded, without conditions: it may write all the same (W16). */
 async function writeUnguarded(passage: Passage): Promise<Answer | undefined> {
   passage.record.kind = 'unguarded-write';
-  return passUnguarded(passage, passage.fields, await streamBody(passage));
+  return passUnguarded(passage, passage.fields, streamBody(passage));
 }
 
 async function readOrFail(passage: Passage): Promise<Answer | undefined> {
@@ -126,7 +126,7 @@ async function readOrFail(passage: Passage): Promise<Answer | undefined> {
 /** A request that the gate has nothing to say about: it passes, streamed both ways. */
 async function pass(passage: Passage): Promise<Answer | undefined> {
   const { exchange, parts, record } = passage;
-  const body = exchange.body === undefined ? undefined : await streamBody(passage);
+  const body = streamBody(passage);
   const sentAt = parts.clock.now();
   const call = send(passage, passage.fields, body);
   const isSafe = safeMethods.has(passage.method);

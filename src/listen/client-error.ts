@@ -4,6 +4,7 @@ import { problemAnswer } from '../gate/answers.js';
 import type { Answer } from '../gate/exchange.js';
 import { type DecisionRecord, newRecord, type RecordedRequest } from '../gate/outcome.js';
 import type { Clock } from '../http/clock.js';
+import { afterCohort } from '../http/cohort.js';
 import { deliver } from './deliver.js';
 import { requestIdOf } from './exchange.js';
 import type { Turns } from './turns.js';
@@ -61,8 +62,8 @@ export function createUnreadable(clock: Clock, turns: Turns, decided: (record: D
     refuse(error, socket) {
       if (refused.has(socket)) return;
       refused.add(socket);
-      // What came before it on the connection, in the same turn of the event loop, may be answered in its cohort.
-      if (turns.open(socket).length > 0) setImmediate(refuseNow, error, socket);
+      // What came before it on the connection may be answered in this cohort.
+      if (turns.open(socket).length > 0) afterCohort(() => refuseNow(error, socket));
       else refuseNow(error, socket);
     },
     async refuseExpectation(request, response) {

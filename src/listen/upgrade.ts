@@ -2,6 +2,7 @@ import { IncomingMessage, ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Answer } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
+import { inCohort } from '../http/cohort.js';
 import { fieldLine, listMembers } from '../http/fields.js';
 import { keepAliveDelay } from '../upstream/tunnel.js';
 import { announcesBody } from './exchange.js';
@@ -86,8 +87,8 @@ export function createUpgrades(
       socket.on('error', () => {});
       const response = lastOn.has(socket) ? undefined : respondOn(socket, request, clock);
       if (response === undefined) {
-        // What came before it is carried out, in the cohort of this turn of the event loop.
-        setImmediate(() => socket.destroy());
+        // What came before it may be sent on in this cohort.
+        inCohort(() => socket.destroy());
         return;
       }
       open.add(socket);

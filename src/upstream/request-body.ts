@@ -197,19 +197,17 @@ export class RequestStream extends Readable {
 }
 
 /**
- * The whole request body, where it came in one piece with its head, as a short one nearly always does: then it needs
- * neither a stream nor timers.
+ * The whole request body, where it came with its head, as a short one nearly always does: then it needs neither a stream
+ * nor timers.
  *
- * @param source the client's request, not yet read
+ * @param source the client's request, not yet read; what came with its head has been parsed
  * @param limit bytes to take at most
  * @returns undefined where its length is not known, or more is to come: nothing has been read then
  */
-export async function arrivedWithHead(source: IncomingMessage, limit: number): Promise<Buffer | undefined> {
+export function arrivedWithHead(source: IncomingMessage, limit: number): Buffer | undefined {
   const length = Number(firstValue(source.rawHeaders ?? [], 'content-length') ?? 0);
-  if (length === 0 || length > limit) return undefined;
-  // Node hands a head out before it parses what came behind it; microtasks run after that.
-  await undefined;
-  return source.readableLength === length ? ((source.read() as Buffer | null) ?? undefined) : undefined;
+  if (length === 0 || length > limit || source.readableLength !== length) return undefined;
+  return (source.read() as Buffer | null) ?? undefined;
 }
 
 /** What receiving a body up to a limit gave. */
@@ -226,17 +224,12 @@ export type Received =
  * @param idleTimeout longest pause between two chunks, in milliseconds
  * @returns the whole body, or the chunks of one that is longer, or why it failed
  */
-export async function receiveBody(
+export function receiveBody(
   source: IncomingMessage,
   limit: number,
   idleTimeout: number,
   clock: Clock,
 ): Promise<Received> {
-  const bytes = await arrivedWithHead(source, limit);
-  return bytes === undefined ? receiveSlowly(source, limit, idleTimeout, clock) : { kind: 'whole', bytes };
-}
-
-function receiveSlowly(source: IncomingMessage, limit: number, idleTimeout: number, clock: Clock): Promise<Received> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let length = 0;
