@@ -4,7 +4,7 @@ import { problemAnswer } from '../gate/answers.js';
 import type { Answer } from '../gate/exchange.js';
 import { type DecisionRecord, newRecord, type RecordedRequest } from '../gate/outcome.js';
 import type { Clock } from '../http/clock.js';
-import { afterCohort } from '../http/cohort.js';
+import type { Cohort } from '../http/cohort.js';
 import { deliver } from './deliver.js';
 import { requestIdOf } from './exchange.js';
 import type { Turns } from './turns.js';
@@ -32,13 +32,18 @@ const details = {
   'expectation-failed': 'Only 100-continue can be expected of this server.',
 } as const;
 
-/**
- * What Node's parser refuses gets an answer that says so, with an id like any other (A3).
- *
- * @param turns what is unanswered on a connection
- * @param decided hears of each answer (O3)
- */
-export function createUnreadable(clock: Clock, turns: Turns, decided: (record: DecisionRecord) => void): Unreadable {
+interface UnreadableParts {
+  readonly clock: Clock;
+  /** What is unanswered on a connection. */
+  readonly turns: Turns;
+  /** The cohort in which requests go to the gate. */
+  readonly arrivals: Cohort;
+  /** Hears of each answer (O3). */
+  readonly decided: (record: DecisionRecord) => void;
+}
+
+/** What Node's parser refuses gets an answer that says so, with an id like any other (A3). */
+export function createUnreadable({ clock, turns, arrivals, decided }: UnreadableParts): Unreadable {
   /** Whether bytes written now would be taken for the answer to what could not be read, and for nothing else. */
   function mayAnswer(socket: Socket): boolean {
     if (!socket.writable) return false;
@@ -62,8 +67,8 @@ export function createUnreadable(clock: Clock, turns: Turns, decided: (record: D
     refuse(error, socket) {
       if (refused.has(socket)) return;
       refused.add(socket);
-      // What came before it on the connection may be answered in this cohort.
-      if (turns.open(socket).length > 0) afterCohort(() => refuseNow(error, socket));
+      // What came before it on the connection may be answered in its cohort.
+      if (turns.open(socket).length > 0) arrivals.add(() => setImmediate(refuseNow, error, socket));
       else refuseNow(error, socket);
     },
     async refuseExpectation(request, response) {

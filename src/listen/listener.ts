@@ -5,7 +5,7 @@ import type { Gate } from '../gate/gate.js';
 import type { DecisionRecord } from '../gate/outcome.js';
 import { addressText, type ListenAddress, listenOptions } from '../http/address.js';
 import type { Clock } from '../http/clock.js';
-import { inCohort } from '../http/cohort.js';
+import { Cohort } from '../http/cohort.js';
 import { fieldLine, listMembers } from '../http/fields.js';
 import { withoutSchemas } from '../http/schemas.js';
 import { createUnreadable, type Unreadable } from './client-error.js';
@@ -50,14 +50,15 @@ export interface Listener {
  */
 export async function createListener(options: ListenerOptions): Promise<Listener> {
   const turns = createTurns();
-  const unreadable = createUnreadable(options.clock, turns, options.decided);
+  const arrivals = new Cohort();
+  const unreadable = createUnreadable({ clock: options.clock, turns, arrivals, decided: options.decided });
   const app = createApp(options, unreadable);
   const methods = http.METHODS.filter((method) => method !== 'CONNECT');
   // Bodies are the gate's, from the raw request: where Fastify expects one it asks for a Content-Type that it can read.
   for (const method of methods) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
   const waiting = new WeakSet<IncomingMessage>();
   const { gate, clock } = options;
-  const upgrades = createUpgrades((request, response) => app.routing(request, response), clock);
+  const upgrades = createUpgrades((request, response) => app.routing(request, response), clock, arrivals);
 
   /** The first hook before http-proxy's handler, which never hands on: from here on the answer is the gate's. */
   function onRequest(request: FastifyRequest, reply: FastifyReply, _next: () => void): void {
@@ -66,7 +67,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     if (!upgrades.admits(raw)) return;
     const turn = turns.enter(raw, reply.raw);
     // Nothing is known to throw here; what does must not end the process.
-    inCohort(() => void handle(request, reply, turn).catch(() => raw.socket.destroy()));
+    arrivals.add(() => void handle(request, reply, turn).catch(() => raw.socket.destroy()));
   }
 
   async function handle(request: FastifyRequest, reply: FastifyReply, turn: Turn): Promise<void> {

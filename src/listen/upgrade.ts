@@ -2,7 +2,7 @@ import { IncomingMessage, ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Answer } from '../gate/exchange.js';
 import type { Clock } from '../http/clock.js';
-import { inCohort } from '../http/cohort.js';
+import type { Cohort } from '../http/cohort.js';
 import { fieldLine, listMembers } from '../http/fields.js';
 import { keepAliveDelay } from '../upstream/tunnel.js';
 import { announcesBody } from './exchange.js';
@@ -74,10 +74,14 @@ export interface Upgrades {
   destroyAll(): void;
 }
 
-/** @param route takes a request and its response to the gate */
+/**
+ * @param route takes a request and its response to the gate
+ * @param arrivals in which requests go there
+ */
 export function createUpgrades(
   route: (request: IncomingMessage, response: ServerResponse) => void,
   clock: Clock,
+  arrivals: Cohort,
 ): Upgrades {
   const open = new Set<Socket>();
   const protocols = new WeakMap<IncomingMessage, string>();
@@ -88,7 +92,7 @@ export function createUpgrades(
       const response = lastOn.has(socket) ? undefined : respondOn(socket, request, clock);
       if (response === undefined) {
         // What came before it may be sent on in this cohort.
-        inCohort(() => socket.destroy());
+        arrivals.add(() => socket.destroy());
         return;
       }
       open.add(socket);

@@ -1,4 +1,6 @@
-import { inCohort } from '../http/cohort.js';
+import { Cohort } from '../http/cohort.js';
+
+const told = new Cohort();
 
 /**
  * What will be known once. The promise of it is made only where somebody asks for it, and who waits for its value is
@@ -24,7 +26,7 @@ export class Deferred<T> {
     if (this.#known !== undefined) return;
     this.#known = { value };
     const resolve = this.#resolve;
-    if (resolve !== undefined) inCohort(() => resolve(value));
+    if (resolve !== undefined) told.add(() => resolve(value));
   }
 
   /** Nothing after the first time. Where nobody has asked, nobody is told. */
