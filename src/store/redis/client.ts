@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import type { Writable } from 'node:stream';
 import { setTimeout as elapsed } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import { loadScripts, type Step } from './steps.js';
@@ -51,6 +52,13 @@ function commandOf(step: Step): string {
   return `ifmatch:${step}`;
 }
 
+/** What is written until all that can go on now has done so leaves in one piece: the steps of a cohort. */
+function sendTogether(stream: Writable | undefined): void {
+  if (stream === undefined || stream.writableCorked > 0) return;
+  stream.cork();
+  process.nextTick(() => stream.uncork());
+}
+
 /** Connections that are being made or tried again all the time, until `close`. */
 class RedisClient implements Client {
   readonly #connection: Connection;
@@ -74,6 +82,7 @@ class RedisClient implements Client {
   }
 
   async run(step: Step, keys: readonly string[], args: readonly string[]): Promise<string[]> {
+    if ('stream' in this.#connection) sendTogether(this.#connection.stream);
     const commands = this.#connection as unknown as Record<string, Script>;
     return (commands[commandOf(step)] as Script).call(this.#connection, keys.length, ...keys, ...args);
   }
