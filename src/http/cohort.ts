@@ -3,8 +3,8 @@ const mostTurns = 4;
 
 /**
  * Runs actions of one kind together that come in the same turn of the event loop, after all that is there to be read was
- * read. Requests that are in flight side by side go through each step side by side then: its code is in the processor's
- * caches after the first of them (cohort scheduling: Larus and Parkes, USENIX 2002). Where they wait for promises they
+ * read. Requests that are in flight side by side go through each step side by side then, so that its code may still be in
+ * the processor's caches (cohort scheduling: Larus and Parkes, USENIX 2002). Where they wait for promises they
  * stay in step, because those are continued in order.
  *
  * Under load a cohort waits a few turns, for as long as each brings more; an action that is alone waits for nobody.

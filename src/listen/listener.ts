@@ -50,6 +50,7 @@ export interface Listener {
  */
 export async function createListener(options: ListenerOptions): Promise<Listener> {
   const turns = createTurns();
+  /** In which requests go to the gate, when what came with their heads has been parsed too. */
   const arrivals = new Cohort();
   const unreadable = createUnreadable({ clock: options.clock, turns, arrivals, decided: options.decided });
   const app = createApp(options, unreadable);

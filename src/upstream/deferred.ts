@@ -1,5 +1,6 @@
 import { Cohort } from '../http/cohort.js';
 
+/** Those who wait for something that came from the upstream. */
 const told = new Cohort();
 
 /**
