@@ -126,7 +126,8 @@ export async function startRawBackend(
     serve(connection, connections.length - 1);
     for (const check of waiting) check();
   });
-  server.listen(0, '127.0.0.1');
+  // What comes in one burst must not wait for the second in which the system asks again.
+  server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
   await once(server, 'listening');
   t.teardown(async () => {
     const closed = once(server, 'close');
