@@ -118,7 +118,7 @@ export const mutants = [
     name: 'redis-lease',
     what: 'gates do not wait for each other (S1)',
     file: 'src/store/redis/scripts/resource.lua',
-    find: '  return any ~= nil and',
+    find: '  return resource.lease ~= nil and',
     replace: '  return false and',
     tests: ['test/store/redis-shared.test.ts'],
   },

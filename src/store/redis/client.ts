@@ -64,6 +64,7 @@ class RedisClient implements Client {
   readonly #connection: Connection;
   readonly #another: () => Connection;
   readonly #timeout: number;
+  readonly #scripts = new Map<Step, Script>();
   #subscriber: Connection | undefined;
 
   /** `another`: makes a second connection, because one that listens can do nothing else. */
@@ -73,7 +74,11 @@ class RedisClient implements Client {
     this.#timeout = timeout;
     // Every failed step is told by itself; without a listener it would be printed.
     connection.on('error', () => undefined);
-    for (const [step, lua] of loadScripts()) connection.defineCommand(commandOf(step), { lua });
+    const commands = connection as unknown as Record<string, Script>;
+    for (const [step, lua] of loadScripts()) {
+      connection.defineCommand(commandOf(step), { lua });
+      this.#scripts.set(step, (commands[commandOf(step)] as Script).bind(connection));
+    }
   }
 
   async connected(): Promise<void> {
@@ -81,10 +86,9 @@ class RedisClient implements Client {
     await once(this.#connection, 'ready', { signal: AbortSignal.timeout(2 * this.#timeout) }).catch(() => undefined);
   }
 
-  async run(step: Step, keys: readonly string[], args: readonly string[]): Promise<string[]> {
+  run(step: Step, keys: readonly string[], args: readonly string[]): Promise<string[]> {
     if ('stream' in this.#connection) sendTogether(this.#connection.stream);
-    const commands = this.#connection as unknown as Record<string, Script>;
-    return (commands[commandOf(step)] as Script).call(this.#connection, keys.length, ...keys, ...args);
+    return (this.#scripts.get(step) as Script)(keys.length, ...keys, ...args);
   }
 
   async check(): Promise<void> {

@@ -3,6 +3,7 @@ import type { StoreEvents } from '../store.js';
 import { type Client, StorePolicyError } from './client.js';
 import { ServerTime } from './server-time.js';
 import type { Step } from './steps.js';
+import { TimeLimit } from './time-limit.js';
 
 /** The store could not carry out a step, or nobody knows whether it did (S4). */
 export class StoreUnavailable extends Error {
@@ -28,6 +29,15 @@ interface State {
   told: number;
   /** What has to be done when it is back, at its next greeting. */
   readonly owed: Set<() => Promise<void>>;
+}
+
+/** A step on its way: when it was sent, the time that the server was told, and what it had been told of before. */
+interface Sending {
+  readonly sentAt: number;
+  readonly now: number | undefined;
+  readonly missed: number;
+  /** What every script begins with (./steps.ts). */
+  readonly args: readonly string[];
 }
 
 export interface LinkOptions {
@@ -61,12 +71,17 @@ export class Link {
   readonly #options: LinkOptions;
   readonly #states = new Map<Bucket, State>();
   readonly #pauses = new Set<() => void>();
+  readonly #limit: TimeLimit;
+  /** What every script is told that stays the same. */
+  readonly #settings: readonly string[];
   #isClosed = false;
   #hasWarned = false;
   #down = 0;
 
   constructor(options: LinkOptions) {
     this.#options = options;
+    this.#limit = new TimeLimit(options.upkeep, options.timeout);
+    this.#settings = [String(options.leaseTime), String(options.keptFor), options.channel];
   }
 
   /** Whether every bucket that was used can be reached. */
@@ -85,7 +100,10 @@ export class Link {
     const state = this.#state(bucket);
     if (state.isDown || this.#isClosed) throw new StoreUnavailable('the store is out of reach');
     try {
-      return await this.#send(step, bucket, state, keys, args);
+      const sending = this.#prepare(state);
+      const answer = await this.#send(step, bucket, sending, keys, args);
+      this.#hear(state, sending, answer);
+      return answer;
     } catch (error) {
       this.#takeDown(bucket, state, error as Error);
       throw new StoreUnavailable((error as Error).message, { cause: error });
@@ -128,46 +146,26 @@ export class Link {
     return state;
   }
 
-  async #send(
-    step: Step,
-    bucket: Bucket,
-    state: State,
-    keys: readonly string[],
-    args: readonly string[],
-  ): Promise<string[]> {
-    const { client, clock, serverClock, timeout, leaseTime, keptFor, channel } = this.#options;
-    const { missed, time } = state;
+  /** What goes to the script and to the reading of its answer. */
+  #prepare(state: State): Sending {
+    const { clock, serverClock, timeout } = this.#options;
     const sentAt = clock.now();
     const now = serverClock?.();
+    const { missed, told, time } = state;
     const latest = time.isKnown ? String(time.latest(sentAt) + timeout) : '';
-    const common = [
-      now === undefined ? '' : String(now),
-      latest,
-      missed > state.told ? '1' : '',
-      String(leaseTime),
-      String(keptFor),
-      channel,
-    ];
-    const answer = await this.#inTime(client.run(step, [bucket.key, ...keys], [...common, ...args]));
-    const [what, told] = answer;
-    if (now === undefined) time.learn(Number(told), sentAt, clock.now());
-    else time.learn(now, sentAt, sentAt);
-    if (what === 'late') throw new Error('the step came too late');
-    state.told = Math.max(state.told, missed);
-    return answer;
+    const args = [now === undefined ? '' : String(now), latest, missed > told ? '1' : '', ...this.#settings];
+    return { sentAt, now, missed, args };
   }
 
-  /**
-   * What takes no longer than a step may. A process that was held up itself finds the answers that have come meanwhile only
-   * after its timers: it looks for them before it blames the server.
-   */
-  #inTime<T>(work: Promise<T>): Promise<T> {
-    const { upkeep, timeout } = this.#options;
-    return new Promise<T>((resolve, reject) => {
-      const late = (): void => reject(new Error(`the store did not answer within ${timeout} ms`));
-      const cancel = upkeep.after(timeout, () => setImmediate(() => setImmediate(late)));
-      work.then(resolve, reject).finally(cancel);
-    });
+  #send(step: Step, bucket: Bucket, { args }: Sending, keys: readonly string[], own: readonly string[]) {
+    return this.#limit.within(this.#options.client.run(step, [bucket.key, ...keys], [...args, ...own]));
+  }
+
+  #hear(state: State, { sentAt, now, missed }: Sending, [what, told]: readonly string[]): void {
+    if (now === undefined) state.time.learn(Number(told), sentAt, this.#options.clock.now());
+    else state.time.learn(now, sentAt, sentAt);
+    if (what === 'late') throw new Error('the step came too late');
+    state.told = Math.max(state.told, missed);
   }
 
   /** Found out only now, because it could not be reached before: an operator has to know why it stays out of use. */
@@ -199,10 +197,12 @@ export class Link {
 
   async #tryAgain(bucket: Bucket, state: State, pause: number): Promise<void> {
     try {
-      await this.#inTime(this.#options.client.check());
+      await this.#limit.within(this.#options.client.check());
       // What is missed while it is greeted, it is told too.
-      do await this.#send('hello', bucket, state, [], []);
-      while (state.missed > state.told);
+      do {
+        const sending = this.#prepare(state);
+        this.#hear(state, sending, await this.#send('hello', bucket, sending, [], []));
+      } while (state.missed > state.told);
     } catch (error) {
       if (this.#isClosed) return;
       this.#options.events.failed(error as Error);

@@ -36,6 +36,7 @@ export class Protocol {
   /** The resources of keys in their parts, and that of the first key. */
   locate(keys: readonly string[], first: string): { readonly parts: readonly Part[]; readonly resource: Resource } {
     const resource = this.#resources.of(first);
+    if (keys.length === 1) return { parts: [{ bucket: resource.bucket, resources: [resource] }], resource };
     const others = keys.filter((key) => key !== first).map((key) => this.#resources.of(key));
     return { parts: partsOf([resource, ...others]), resource };
   }
@@ -86,14 +87,15 @@ export class Protocol {
    */
   async settle(held: Held, outcome: Outcome): Promise<number | 'forgotten' | undefined> {
     const { owner, parts, resource: first } = held;
-    const doubts =
-      outcome.kind === 'changed' ? partsOf((outcome.doubts ?? []).map((key) => this.#resources.of(key))) : [];
-    const settled = parts.map(async (part) => {
+    const doubts = partsOf(doubtsOf(outcome).map((key) => this.#resources.of(key)));
+    const settled = parts.map((part) => {
       const besides = doubts.find(({ bucket }) => bucket === part.bucket)?.resources ?? [];
       const details = part.resources.includes(first) ? this.#details(held, outcome) : undefined;
       return this.settlePart({ ...part, resources: ordered(part, first) }, owner, outcome, besides, details);
     });
     const elsewhere = doubts.filter(({ bucket }) => !parts.some((part) => part.bucket === bucket));
+    const [only] = settled;
+    if (settled.length === 1 && elsewhere.length === 0) return only;
     const doubted = elsewhere.map(({ bucket, resources }) => this.doubt({ bucket, resources }));
     const epochs = await Promise.all([...settled, ...doubted]);
     const index = parts.findIndex((part) => part.resources.includes(first));
@@ -181,6 +183,11 @@ const noDetails: readonly string[] = ['', '', '0', '', ''];
 /** Whether somebody has to be told that the resource may be another one now. */
 export function mayHaveChanged({ kind }: { readonly kind: string }): boolean {
   return kind === 'changed' || kind === 'unknown' || kind === 'doubt' || kind === 'rested';
+}
+
+/** Keys of the other resources that a write may have changed. */
+export function doubtsOf(outcome: Outcome): readonly string[] {
+  return outcome.kind === 'changed' ? (outcome.doubts ?? []) : [];
 }
 
 /** Resources by bucket, in an order that is the same for all gates, so that no two can deadlock (I7). */

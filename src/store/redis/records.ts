@@ -26,29 +26,28 @@ export class Records {
 
   /** @param time of the server that keeps it */
   encode(observation: Observation, time: ServerTime): string {
-    const { sentAt, ...facts } = observation;
-    const json = JSON.stringify({ ...facts, by: this.#process, at: sentAt });
-    return `${time.earliest(sentAt)} ${observation.exists ? 1 : 0} ${json}`;
+    const { sentAt, exists } = observation;
+    const json = JSON.stringify({ ...observation, sentAt: undefined, by: this.#process, at: sentAt });
+    return `${time.earliest(sentAt)} ${exists ? 1 : 0} ${json}`;
   }
 
   /** @returns undefined where it cannot be read: that is no knowledge */
   decode(value: string, time: ServerTime): Observation | undefined {
     const [sent = '', exists = ''] = value.split(' ', 2);
-    const parsed = parse(value.slice(sent.length + exists.length + 2));
-    if (parsed === undefined) return undefined;
-    const { by, at, ...facts } = parsed;
+    const stored = parse(value.slice(sent.length + exists.length + 2));
+    if (stored === undefined) return undefined;
     return {
-      view: facts.view,
-      selecting: facts.selecting,
-      exists: facts.exists,
-      native: facts.native,
-      upstreamTag: facts.upstreamTag,
-      hash: facts.hash,
-      etag: facts.etag,
-      lastModified: facts.lastModified,
-      sentAt: by === this.#process ? at : time.own(Number(sent)),
-      uncached: facts.uncached,
-      fingerprint: facts.fingerprint,
+      view: stored.view,
+      selecting: stored.selecting,
+      exists: stored.exists,
+      native: stored.native,
+      upstreamTag: stored.upstreamTag,
+      hash: stored.hash,
+      etag: stored.etag,
+      lastModified: stored.lastModified,
+      sentAt: stored.by === this.#process ? stored.at : time.own(Number(sent)),
+      uncached: stored.uncached,
+      fingerprint: stored.fingerprint,
     };
   }
 }

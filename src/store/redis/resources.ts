@@ -75,7 +75,8 @@ export class Resources {
     const known = asked?.revision === revision ? asked : this.#read(this.#timeOf(resource.bucket), revision, rest);
     // Answers overtake each other; revisions only grow.
     if (Number(revision) >= Number(resource.copy?.revision ?? 0)) resource.copy = known;
-    return { ...known, epoch: Number(epoch), isHeld: isHeld === '1' };
+    const { views, seenTags } = known;
+    return { revision, views, seenTags, epoch: Number(epoch), isHeld: isHeld === '1' };
   }
 
   #read(time: ServerTime, revision: string, [seen = '', ...views]: readonly string[]): Known {

@@ -18,7 +18,7 @@ import { type Held, Holdings } from './holdings.js';
 import { type Given, Line, type Wish } from './line.js';
 import { type Bucket, Link, outOfReach } from './link.js';
 import type { RedisStoreOptions } from './options.js';
-import { mayHaveChanged, Protocol } from './protocol.js';
+import { doubtsOf, mayHaveChanged, Protocol } from './protocol.js';
 import { Records } from './records.js';
 import { bucketsOf, format, Resources } from './resources.js';
 import { Untold } from './untold.js';
@@ -295,10 +295,6 @@ class RedisStore implements Store {
     this.#names += 1;
     return `${this.#process}.${this.#names.toString(36)}`;
   }
-}
-
-function doubtsOf(outcome: Outcome): readonly string[] {
-  return outcome.kind === 'changed' ? (outcome.doubts ?? []) : [];
 }
 
 /**

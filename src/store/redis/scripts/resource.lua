@@ -1,7 +1,7 @@
 -- One resource: a hash and, while there are any, two sorted sets beside it in the same slot, by the time at which they end:
 -- `KEY:l` has the leases (members x or s for exclusive and shared, and the token), `KEY:m` the marks (tokens). What is held
--- is never read whole: there may be thousands of marks. The sets outlive the hash, so that nothing is known of which it is
--- forgotten that it is in doubt. Fields of the hash:
+-- is never read whole: there may be thousands of marks. Of each set one is known, if there is any, as `lease` and `mark`.
+-- The sets outlive the hash, so that nothing is known of which it is forgotten that it is in doubt. Fields of the hash:
 --   epoch            missing: unknown, or forgotten
 --   revision         another one whenever views or tags are others: who has a copy need not read them again
 --   seen             what is held against tags (V7), as JSON
@@ -76,15 +76,19 @@ local function parsed(key)
   return resource
 end
 
+local function one_of(set)
+  return redis.call('ZRANGE', set, 0, 0)[1]
+end
+
 -- Ends what is over in one of the sets. Nothing is written where nothing is: after its first write a script goes on where
--- there is no memory left, and one that asks for a lease must not.
+-- there is no memory left, and one that asks for a lease must not. Tells whether anything has ended, and one of the rest.
 local function ends_expired(set)
   local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
   if first[2] == nil or tonumber(first[2]) > now then
-    return false
+    return false, first[1]
   end
   redis.call('ZREMRANGEBYSCORE', set, '-inf', text(now))
-  return true
+  return true, one_of(set)
 end
 
 -- A resource as it is now: what is over has ended. A lease or mark that ended without being settled is doubt (S2), and
@@ -92,8 +96,10 @@ end
 local function load(key)
   local resource = parsed(key)
   local is_void = resource.epoch ~= nil and resource.epoch < void
-  local has_expired = ends_expired(resource.leases)
-  has_expired = ends_expired(resource.marks) or has_expired
+  local lease_ended, lease = ends_expired(resource.leases)
+  local mark_ended, mark = ends_expired(resource.marks)
+  resource.lease, resource.mark = lease, mark
+  local has_expired = lease_ended or mark_ended
   for index = #resource.waiters, 1, -1 do
     local waiter = resource.waiters[index]
     if waiter.ends <= now then
@@ -126,35 +132,33 @@ end
 local function hold(resource, token, kind, ends)
   if kind == 'm' then
     redis.call('ZADD', resource.marks, text(ends), token)
+    resource.mark = resource.mark or token
   else
     redis.call('ZADD', resource.leases, text(ends), kind .. token)
+    resource.lease = resource.lease or kind .. token
   end
   resource.is_used = true
 end
 
-local function free(resource, token)
-  redis.call('ZREM', resource.leases, 'x' .. token, 's' .. token)
-  redis.call('ZREM', resource.marks, token)
-end
-
-local function has_leases(resource)
-  return redis.call('EXISTS', resource.leases) == 1
-end
-
-local function has_marks(resource)
-  return redis.call('EXISTS', resource.marks) == 1
+local function free(resource, token, kind)
+  if kind == 'm' then
+    redis.call('ZREM', resource.marks, token)
+    resource.mark = one_of(resource.marks)
+  else
+    redis.call('ZREM', resource.leases, kind .. token)
+    resource.lease = one_of(resource.leases)
+  end
 end
 
 -- Whether what is read now may be changed by a write that is on its way (R3): one that is known, or one that the server
 -- has forgotten.
 local function is_doubtful(resource)
-  return now < rest or has_leases(resource) or has_marks(resource)
+  return now < rest or resource.lease ~= nil or resource.mark ~= nil
 end
 
 -- Whether a lease of this kind excludes, or is excluded by, one of those that are held; marks exclude nothing (W16).
 local function is_taken(resource, kind)
-  local any = redis.call('ZRANGE', resource.leases, 0, 0)[1]
-  return any ~= nil and (kind == 'x' or string.sub(any, 1, 1) == 'x')
+  return resource.lease ~= nil and (kind == 'x' or string.sub(resource.lease, 1, 1) == 'x')
 end
 
 -- W3, first come first served among the gates: each has the first of its own line here. Who has no place in the line
@@ -245,27 +249,34 @@ local function record(resource, name, value)
   return true
 end
 
--- Writes down what has changed. Kept for `kept_for`, and at least as long as anybody holds it.
+-- Kept for `kept_for`, and at least as long as anybody holds it.
+local function keep(set)
+  local last = redis.call('ZRANGE', set, -1, -1, 'WITHSCORES')[2]
+  redis.call('PEXPIRE', set, math.ceil(kept_for + math.max(longest, tonumber(last) - now)))
+end
+
+-- Writes down what has changed.
 local function save(resource)
   if resource.has_changed then
     resource.revision = text(next_number())
-    redis.call('HSET', resource.key, 'revision', resource.revision, 'epoch', text(resource.epoch or math.max(void, floor)))
+    local known = { 'revision', resource.revision, 'epoch', text(resource.epoch or math.max(void, floor)) }
     local tags = seen_of(resource)
     if #tags > 0 then
       resource.seen = cjson.encode(tags)
-      redis.call('HSET', resource.key, 'seen', resource.seen)
+      known[5], known[6] = 'seen', resource.seen
     elseif resource.seen then
       resource.seen = nil
       redis.call('HDEL', resource.key, 'seen')
     end
+    redis.call('HSET', resource.key, unpack(known))
   end
   if resource.has_changed or resource.is_used then
     redis.call('PEXPIRE', resource.key, math.ceil(kept_for))
-    for _, held in ipairs({ resource.leases, resource.marks }) do
-      local last = redis.call('ZRANGE', held, -1, -1, 'WITHSCORES')[2]
-      if last then
-        redis.call('PEXPIRE', held, math.ceil(kept_for + math.max(longest, tonumber(last) - now)))
-      end
+    if resource.lease then
+      keep(resource.leases)
+    end
+    if resource.mark then
+      keep(resource.marks)
     end
   end
 end

@@ -22,7 +22,7 @@ end
 -- one others write; and no unguarded write is on its way, or came and went since.
 local known_since = tonumber(ARGV[13])
 local records = held > 0 and ARGV[11] ~= '' and kind == 'x' and not is_unknown and known_since >= void
-  and (first.epoch == nil or first.epoch <= known_since) and not has_marks(first)
+  and (first.epoch == nil or first.epoch <= known_since) and first.mark == nil
 
 for index, resource in ipairs(resources) do
   local is_held = index <= held
@@ -52,7 +52,7 @@ for index, resource in ipairs(resources) do
       -- The gate ends the rest itself; only where it cannot, the time does, a little later.
       hold(resource, token, kind, now + tonumber(ARGV[10]) + 1000)
     else
-      free(resource, token)
+      free(resource, token, kind)
       wake(resource)
     end
   end

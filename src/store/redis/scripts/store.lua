@@ -19,9 +19,9 @@ if not now then
   now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
 end
 
--- Every digit of a double.
+-- Every digit of a double; what is whole takes a fraction of the time as an integer.
 local function text(number)
-  return string.format('%.17g', number)
+  return string.format(number % 1 == 0 and '%d' or '%.17g', number)
 end
 
 -- A step that was held up on its way, and that nobody waits for any more, must not take a lease.
@@ -38,13 +38,12 @@ local floored = tonumber(recorded[6]) or 0
 
 local longest = tonumber(recorded[7]) or 0
 local seen_at = tonumber(recorded[8]) or 0
-local began = tonumber(recorded[9]) or 0
 -- Gates that give longer leases than this one are gone when none has been here for twice as long.
 if lease_time > longest or (lease_time < longest and now - seen_at > 2 * longest) then
   longest = lease_time
   seen_at = 0
   if now < rest then
-    rest = math.max(rest, began + longest)
+    rest = math.max(rest, (tonumber(recorded[9]) or 0) + longest)
   end
   redis.call('HSET', bucket, 'longest', text(longest), 'rest', text(rest))
 end
@@ -52,7 +51,10 @@ if lease_time == longest and now - seen_at > longest / 2 then
   redis.call('HSET', bucket, 'seen', text(now))
 end
 
-local incarnation = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+-- Found by its name first: a pattern would be held against every letter before it.
+local replication = redis.call('INFO', 'replication')
+local found = string.find(replication, 'master_replid:', 1, true)
+local incarnation = string.match(replication, '^master_replid:(%x+)', found) or ''
 if recorded[1] ~= incarnation then
   -- Empty, restarted or failed over: leases may be forgotten that are still in use, and writes that were recorded. Time
   -- runs on while a server is away, so the counter does not go back even where it was lost.
