@@ -29,6 +29,8 @@ interface Held {
   readonly since: number;
 }
 
+type Written = Extract<Outcome, { kind: 'changed' | 'unknown' }>;
+
 class MemoryStore implements Store {
   readonly #clock: Clock;
   readonly #versions: Versions;
@@ -74,11 +76,11 @@ class MemoryStore implements Store {
     if (held === undefined) return false;
     this.#held.delete(token);
     const observation = this.#recordable(held, outcome);
-    if (outcome.kind === 'changed' || outcome.kind === 'unknown') this.#writeOver(held, outcome);
     const isAsBefore = outcome.kind === 'notSent' || outcome.kind === 'asItWas';
     // A mark that changed nothing moves the epoch all the same: what is lost is a probe, and nobody has to reason about
     // what was read while it was held.
-    if (!isAsBefore || held.lease === undefined) this.#move(held.keys);
+    if (outcome.kind === 'changed') for (const key of outcome.doubts ?? []) this.#writeOver(key);
+    if (!isAsBefore || held.lease === undefined) this.#settleKeys(held, outcome);
     if (observation !== undefined) this.#record(held.first, observation);
     if (outcome.kind === 'unknown') this.#rest(held, outcome.rest);
     else this.#free(held);
@@ -100,7 +102,7 @@ class MemoryStore implements Store {
     const token: Token = { keys: [...new Set(keys)] };
     for (const key of token.keys) this.#marks.set(key, (this.#marks.get(key) ?? 0) + 1);
     const known = token.keys.map((key) => this.#views(key));
-    this.#move(token.keys);
+    for (const key of token.keys) this.#move(key);
     this.#held.set(token, { keys: token.keys, first, known, lease: undefined, since: this.#clock.now() });
     return { token, seenTags: this.#seen(first), isRecorded: true, mayForward: true };
   }
@@ -144,35 +146,45 @@ class MemoryStore implements Store {
     return this.#seenTags.get(key) ?? nothingSeen;
   }
 
-  /** V7: whatever the write had before it has been written over, and so has all that it changed besides. */
-  #writeOver(held: Held, outcome: Extract<Outcome, { kind: 'changed' | 'unknown' }>): void {
-    for (const [index, key] of held.keys.entries()) {
-      const before = key === held.first && outcome.before !== undefined ? [outcome.before] : [];
-      this.#see(key, (seen) => afterWrite(seen, [...(held.known[index] ?? []), ...this.#views(key), ...before]));
+  /** What is known of the keys of a lease or mark is so no more. */
+  #settleKeys({ keys, first, known }: Held, outcome: Outcome): void {
+    const isWritten = outcome.kind === 'changed' || outcome.kind === 'unknown';
+    for (const [index, key] of keys.entries()) {
+      if (isWritten) this.#writeOver(key, known[index], key === first ? outcome : undefined);
+      else this.#move(key);
     }
-    if (outcome.kind === 'unknown') return;
-    const doubts = outcome.doubts ?? [];
-    for (const key of doubts) this.#see(key, (seen) => afterWrite(seen, this.#views(key)));
-    this.#move(doubts);
-    const { given } = outcome;
-    if (given !== undefined) this.#see(held.first, (seen) => afterAnswer(seen, given));
+  }
+
+  /**
+   * V7: whatever a write had before it has been written over, and so has all that it changed besides.
+   *
+   * @param known what was known when its lease was given
+   * @param outcome of the write, where the key is its own
+   */
+  #writeOver(key: string, known: readonly Observation[] = [], outcome?: Written): void {
+    const views = this.#views(key);
+    const before = [...known, ...views];
+    if (outcome?.before !== undefined) before.push(outcome.before);
+    const seen = afterWrite(this.#seen(key), before);
+    const given = outcome?.kind === 'changed' ? outcome.given : undefined;
+    this.#remember(key, afterDoubt(given === undefined ? seen : afterAnswer(seen, given), views));
+    this.#moveEpoch(key);
   }
 
   #views(key: string): readonly Observation[] {
     return this.#versions.known(key).views;
   }
 
-  #see(key: string, change: (seen: readonly SeenTag[]) => readonly SeenTag[]): void {
-    const before = this.#seen(key);
-    const after = change(before);
-    if (after.length > 0) this.#seenTags.set(key, after);
-    else if (before.length > 0) this.#seenTags.delete(key);
+  #remember(key: string, seen: readonly SeenTag[]): void {
+    if (seen.length > 0) this.#seenTags.set(key, seen);
+    else this.#seenTags.delete(key);
   }
 
   /** @param epoch that the key must still have, where that matters */
   #record(key: string, observation: Observation, epoch?: number): boolean {
     const isRecorded = this.#versions.record(key, observation, epoch);
-    if (isRecorded) this.#see(key, (seen) => afterRead(seen, observation));
+    const seen = this.#seenTags.get(key);
+    if (isRecorded && seen !== undefined) this.#remember(key, afterRead(seen, observation));
     return isRecorded;
   }
 
@@ -180,13 +192,15 @@ class MemoryStore implements Store {
     return this.#movedAt.get(key) ?? Number.NEGATIVE_INFINITY;
   }
 
-  #move(keys: readonly string[]): void {
-    for (const key of keys) {
-      const views = this.#views(key);
-      if (views.length > 0) this.#see(key, (seen) => afterDoubt(seen, views));
-      this.#versions.move(key);
-      if (this.#leases.isHeld(key)) this.#movedAt.set(key, this.#clock.now());
-    }
+  #move(key: string): void {
+    const views = this.#views(key);
+    if (views.length > 0) this.#remember(key, afterDoubt(this.#seen(key), views));
+    this.#moveEpoch(key);
+  }
+
+  #moveEpoch(key: string): void {
+    this.#versions.move(key);
+    if (this.#leases.isHeld(key)) this.#movedAt.set(key, this.#clock.now());
   }
 
   /**
@@ -204,8 +218,10 @@ class MemoryStore implements Store {
   #rest(held: Held, ms: number): void {
     const cancel = this.#clock.after(ms, () => {
       this.#rests.delete(cancel);
-      for (const key of held.keys) this.#see(key, afterRest);
-      this.#move(held.keys);
+      for (const key of held.keys) {
+        this.#remember(key, afterRest(this.#seen(key)));
+        this.#move(key);
+      }
       this.#free(held);
     });
     this.#rests.add(cancel);

@@ -42,10 +42,14 @@ export function isBarred(seen: readonly SeenTag[], tag: string, hash: string | u
  */
 export function afterWrite(seen: readonly SeenTag[], observations: readonly Observation[]): readonly SeenTag[] {
   const before = observations.reduce(afterRead, seen);
-  const overwritten: readonly SeenTag[] = before.map(({ view, selection, tag, hash, isWrittenOver }) => {
-    return { view, selection, tag, hash: isWrittenOver ? undefined : hash, isWrittenOver: true };
-  });
+  const overwritten = before.map(writtenOver);
   return tagsIn(observations, true).reduce(added, overwritten);
+}
+
+function writtenOver(known: SeenTag): SeenTag {
+  if (known.isWrittenOver && known.hash === undefined) return known;
+  const { view, selection, tag, hash, isWrittenOver } = known;
+  return { view, selection, tag, hash: isWrittenOver ? undefined : hash, isWrittenOver: true };
 }
 
 /** The same where what was known is given up without a write: who was given those tags still has them. */
