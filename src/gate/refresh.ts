@@ -45,7 +45,7 @@ export async function refreshAfter(
   const refreshed = wantsRefresh(passage, given) ? await refresh(passage, deadline) : undefined;
   if (refreshed === undefined) {
     const counts = given !== undefined && validator.kind === 'upstream' && namesTarget(passage);
-    const observation = counts ? observationFromAnswer(passage, reply) : undefined;
+    const observation = counts ? observationFromAnswer(passage, reply, given) : undefined;
     return { observation, given, answer: relay(passage, head, call, ownTag) };
   }
   const { observation, representation } = refreshed;
@@ -109,7 +109,7 @@ function namesTarget({ method }: Passage): boolean {
  * W9: under `upstream` the strong tag of a write's answer counts. It tells what was true when the write took effect, at
  * any time after it was sent: what was written without a lease since then may be newer (R3).
  */
-function observationFromAnswer(passage: Passage, { head, sentAt }: WriteReply): Observation {
+function observationFromAnswer(passage: Passage, { head, sentAt }: WriteReply, native: string): Observation {
   const { parts, fields, resource } = passage;
   return observationOf({
     view: viewOf(passage).view,
@@ -120,6 +120,7 @@ function observationFromAnswer(passage: Passage, { head, sentAt }: WriteReply): 
     seenTags: passage.seenTags,
     head: { ...head, status: 200 },
     hash: undefined,
+    native,
     sentAt,
     receivedAt: parts.clock.now(),
   });
@@ -150,11 +151,11 @@ async function answerOfPatch(
 
 /** W10: keys of the resources that a successful answer names besides its own. */
 export function doubtedByAnswer({ parts, target, host, resource }: Passage, head: ResponseHead): string[] {
-  const keys = new Set<string>();
+  const keys: string[] = [];
   for (const name of ['location', 'content-location']) {
     const reference = fieldLine(head.rawHeaders, name);
     const key = reference === undefined ? undefined : parts.keyOf(reference, target, host);
-    if (key !== undefined && key !== resource.key) keys.add(key);
+    if (key !== undefined && key !== resource.key && !keys.includes(key)) keys.push(key);
   }
-  return [...keys];
+  return keys;
 }

@@ -188,7 +188,8 @@ async function observe(
   const receivedAt = parts.clock.now();
   // What the gate may have to say about this version is for the same scripts to read as the version itself (R6).
   if (head.status === 200) parts.cors.learn(resource.route, fieldLine(passage.fields, 'origin'), head.rawHeaders);
-  const usable = validator.kind === 'upstream' || nativeTag(passage, head) !== undefined;
+  const native = nativeTag(passage, head);
+  const usable = validator.kind === 'upstream' || native !== undefined;
   const reads = method === 'GET' && head.status === 200 && (!usable || options.wantsHash || options.wantsBytes);
   const hashing = hashingFor(passage, options.limit);
   const { upstreamTimeout } = timeoutsOf(passage);
@@ -206,6 +207,7 @@ async function observe(
     seenTags: passage.seenTags,
     head,
     hash: hashOf(passage, head, representation),
+    native,
     sentAt,
     receivedAt,
   });

@@ -172,7 +172,7 @@ export class Protocol {
       observation === undefined ? '' : this.#records.nameOf(observation),
       observation === undefined ? '' : this.#records.encode(observation, this.#link.timeOf(held.resource.bucket)),
       observation === undefined ? '0' : String(epochOf(held, observation.sentAt)),
-      before === undefined ? '' : JSON.stringify(before),
+      before === undefined ? '' : this.#records.encodeTag(before),
       given === undefined ? '' : JSON.stringify(given),
     ];
   }

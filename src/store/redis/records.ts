@@ -31,6 +31,11 @@ export class Records {
     return `${time.earliest(sentAt)} ${exists ? 1 : 0} ${json}`;
   }
 
+  /** What the scripts need of an observation for its tag alone (V7). */
+  encodeTag({ view, selecting, upstreamTag, hash }: Observation): string {
+    return JSON.stringify({ view, selecting: { digest: selecting.digest }, upstreamTag, hash });
+  }
+
   /** @returns undefined where it cannot be read: that is no knowledge */
   decode(value: string, time: ServerTime): Observation | undefined {
     const [sent = '', exists = ''] = value.split(' ', 2);

@@ -39,7 +39,7 @@ local function move(resource)
   end
   resource.views = {}
   resource.epoch = next_number()
-  resource.has_changed = true
+  resource.has_moved, resource.has_changed = true, true
 end
 
 -- V7: a write that was not refused has come over all that was known.
@@ -258,7 +258,7 @@ end
 -- Writes down what has changed.
 local function save(resource)
   if resource.has_changed then
-    resource.revision = text(next_number())
+    resource.revision = text(resource.has_moved and resource.epoch or next_number())
     local known = { 'revision', resource.revision, 'epoch', text(resource.epoch or math.max(void, floor)) }
     local tags = seen_of(resource)
     if #tags > 0 then

@@ -1,7 +1,7 @@
 -- settle: KEYS[2…1+n] resources that are held, the others those that the write may have changed besides; ARGV[7] token,
 -- [8] n, [9] outcome, [10] rest, [11] [12] name and value of the holder's observation or '', [13] epoch that it was read
--- in, [14] what was read before the write, as JSON or '', [15] tag in the answer to it, as JSON or ''. Observation, before
--- and tag belong to the first resource.
+-- in, [14] what tells of the tag that was read before the write, as JSON or '', [15] tag in the answer to it, as JSON or
+-- ''. Observation, before and tag belong to the first resource.
 local token, held, outcome = ARGV[7], tonumber(ARGV[8]), ARGV[9]
 local is_unknown = outcome == 'unknown'
 local resources = {}
