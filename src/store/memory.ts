@@ -76,10 +76,10 @@ class MemoryStore implements Store {
     if (held === undefined) return false;
     this.#held.delete(token);
     const observation = this.#recordable(held, outcome);
+    if (outcome.kind === 'changed') for (const key of outcome.doubts ?? []) this.#writeOver(key);
     const isAsBefore = outcome.kind === 'notSent' || outcome.kind === 'asItWas';
     // A mark that changed nothing moves the epoch all the same: what is lost is a probe, and nobody has to reason about
     // what was read while it was held.
-    if (outcome.kind === 'changed') for (const key of outcome.doubts ?? []) this.#writeOver(key);
     if (!isAsBefore || held.lease === undefined) this.#settleKeys(held, outcome);
     if (observation !== undefined) this.#record(held.first, observation);
     if (outcome.kind === 'unknown') this.#rest(held, outcome.rest);
