@@ -19,7 +19,7 @@ if not now then
   now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
 end
 
--- Every digit of a double; what is whole takes a fraction of the time as an integer.
+-- Every digit of a double; what is whole takes less than half the time as an integer.
 local function text(number)
   return string.format(number % 1 == 0 and '%d' or '%.17g', number)
 end
