@@ -101,10 +101,28 @@ export async function decideConditions(
   since: number | undefined,
   made: Made | undefined,
 ): Promise<Decision> {
-  const { conditions, fields, resource, method, parts, exchange } = passage;
+  const { conditions, fields } = passage;
   if (!isConditional(conditions)) return { kind: 'forward', fields, observation: undefined };
+  const needs = needsOf(passage, since);
   const { view, bound } = viewOf(passage);
-  const needs: KnowledgeNeeds = {
+  const verdict = made === undefined ? judgeByKnowledge(passage.method, conditions, knowledge, needs) : undefined;
+  if (verdict !== undefined) return conclude(passage, verdict, 'store', bound);
+  if (bound) return decideBound(passage, view);
+  return decideByProbe(passage, knowledge, needs, since === undefined, made);
+}
+
+/** W7: what is known refuses a write, whatever its lease would tell. @returns undefined where it does not */
+export function refusedByKnowledge(passage: Passage, knowledge: readonly Observation[]): Refusal | undefined {
+  const verdict = judgeByKnowledge(passage.method, passage.conditions, knowledge, needsOf(passage, undefined));
+  if (verdict?.kind !== 'refuse') return undefined;
+  const decision = conclude(passage, verdict, 'store', viewOf(passage).bound);
+  return decision.kind === 'refuse' ? decision : undefined;
+}
+
+function needsOf(passage: Passage, since: number | undefined): KnowledgeNeeds {
+  const { resource, parts, exchange } = passage;
+  const { view, bound } = viewOf(passage);
+  return {
     view,
     fingerprint: resource.fingerprint,
     selectsSame: selectsLike(passage),
@@ -114,10 +132,6 @@ export async function decideConditions(
     recheck: since !== undefined ? 0 : bound ? Number.POSITIVE_INFINITY : resource.policy.recheck,
     nativesAllowed: nativesAllowed(resource.policy.validator),
   };
-  const verdict = made === undefined ? judgeByKnowledge(method, conditions, knowledge, needs) : undefined;
-  if (verdict !== undefined) return conclude(passage, verdict, 'store', bound);
-  if (bound) return decideBound(passage, view);
-  return decideByProbe(passage, knowledge, needs, since === undefined, made);
 }
 
 async function decideByProbe(

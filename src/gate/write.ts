@@ -4,7 +4,8 @@ import { receive, type WriteBody } from './body.js';
 import { carryOut, type Done } from './carry-out.js';
 import { withoutSynthetic } from './conditions.js';
 import { tellTags, withoutTaggedTerms } from './dav-if.js';
-import { checkForm, type Decision, decideConditions, type Refusal } from './decision.js';
+import { isConditional } from './decide.js';
+import { checkForm, type Decision, decideConditions, type Refusal, refusedByKnowledge } from './decision.js';
 import type { Answer } from './exchange.js';
 import { ClientGone, checkLease, leaseLost, noLease, outOfReach } from './lease.js';
 import { carriesConditions, type Passage } from './passage.js';
@@ -36,6 +37,8 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   if (formal !== undefined && !reports) return refused(passage, formal);
   const body = await receive(passage);
   if (body instanceof RequestBodyError) return failure(passage, body, 'not-sent');
+  const atOnce = reports ? undefined : refusedAtOnce(passage, body);
+  if (atOnce !== undefined) return refused(passage, atOnce);
 
   const queuedAt = parts.clock.now();
   const leaveLine = parts.crowds.join(resource.key, readTarget.raw, resource.route);
@@ -54,6 +57,20 @@ export async function write(passage: Passage): Promise<Answer | undefined> {
   const answer = await passUnguarded(passage, neutral(passage), body.send());
   const text = lease.kind === 'unavailable' ? 'store-unavailable' : 'contended';
   return reported(passage, answer, { text, decision: `report:${text}` });
+}
+
+/**
+ * W7: what is known refuses a write for whose resource nobody has a lease: as with a lease that is given and ended in one
+ * step, without the step.
+ */
+function refusedAtOnce(passage: Passage, body: WriteBody): Refusal | undefined {
+  const { parts, resource, conditions, record } = passage;
+  if (resource.policy.recheck === 0 || !isConditional(conditions)) return undefined;
+  const knowledge = parts.store.peek?.(resource.key);
+  if (knowledge === undefined || new Repeat(passage, body).made !== undefined) return undefined;
+  const refusal = refusedByKnowledge(passage, knowledge);
+  if (refusal !== undefined) record.leaseWait = 0;
+  return refusal;
 }
 
 /** What a lease is settled with, whatever happens: until the write is sent, nothing has. */

@@ -92,6 +92,7 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
 
 /** Writes all of a body that is here, in one go with the head. @returns its length */
 function writeWhole(response: ServerResponse, body: Buffer | string | readonly Buffer[]): number {
+  if (typeof body === 'string') return writeText(response, body);
   if (!Array.isArray(body)) {
     response.end(body);
     return body.length;
@@ -100,6 +101,14 @@ function writeWhole(response: ServerResponse, body: Buffer | string | readonly B
   for (const chunk of chunks.slice(0, -1)) response.write(chunk);
   response.end(chunks.at(-1));
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+}
+
+/** Node writes the head in the encoding of a text behind it: so that is the head's own, or the text goes as octets. */
+function writeText(response: ServerResponse, text: string): number {
+  const length = Buffer.byteLength(text);
+  if (length === text.length) response.end(text, 'latin1');
+  else response.end(Buffer.from(text));
+  return length;
 }
 
 function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {

@@ -96,6 +96,10 @@ class MemoryStore implements Store {
     return { epoch, doubtful: this.#isDoubtful(key), knowledge: views, seenTags: this.#seen(key) };
   }
 
+  peek(key: string): readonly Observation[] | undefined {
+    return this.#isDoubtful(key) ? undefined : this.#views(key);
+  }
+
   async touch(keys: readonly string[]): Promise<Mark> {
     const [first] = keys;
     if (first === undefined) throw new RangeError('a mark needs a key');

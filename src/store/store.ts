@@ -196,6 +196,11 @@ export interface Store {
   /** Epoch and knowledge of a key as a read begins; in doubt and nothing known where the store is out of reach (S4). */
   epoch(key: string): Promise<ReadStart>;
   /**
+   * What is known of a key, told at once by a store that can: enough to refuse a write, never to send one. undefined where
+   * a lease or mark is held on the key.
+   */
+  peek?(key: string): readonly Observation[] | undefined;
+  /**
    * Marks keys as being written without a lease (W8's `invalidates`, W16): nothing waits for a mark, but the epoch
    * moves now and again when the mark is settled, and nothing that is read in between is recorded. Never rejects.
    */

@@ -184,6 +184,20 @@ t.test('Prefer: return=representation is for those who have to merge (A2)', asyn
   t.equal(failed.headers['preference-applied'], 'return=representation');
 });
 
+t.test('octets above 0x7F of a tag come back as they are, also beside a text that has none (A2)', async (t) => {
+  const tag = '"caf\xe9"';
+  const handler: Handler = (_request, response) => response.writeHead(200, { ETag: tag }).end(Buffer.from(content));
+  const ask = await join(t, handler, upstream);
+  // With its own credentials the client is shown the tag; its Accept chooses between two kinds of text.
+  for (const accept of ['application/json', 'text/html']) {
+    const refused = await ask('PUT', '/docs/1', ['If-Match', '"other"', 'Accept', accept]);
+    t.equal(refused.status, 412);
+    t.equal(refused.headers.etag, tag, accept);
+    t.equal(Number(refused.headers['content-length']), refused.body.length);
+    t.match(refused.body.toString(), 'caf\u00e9');
+  }
+});
+
 t.test('a refresh delays the writer for two seconds in all (W10)', { timeout: 30_000 }, async (t) => {
   const clock = createVirtualClock();
   let reads = 0;

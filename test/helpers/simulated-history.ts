@@ -60,6 +60,7 @@ export function passingOn(store: Store): Store {
     epoch: (key) => store.epoch(key),
     touch: (keys) => store.touch(keys),
     movedSince: (token, since) => store.movedSince(token, since),
+    peek: (key) => store.peek?.(key),
     stats: () => store.stats(),
     close: () => store.close(),
   };

@@ -1,8 +1,9 @@
 import t from 'tap';
 import { systemClock } from '../../src/http/clock.js';
 import { createMemoryStore } from '../../src/store/memory.js';
+import type { LeaseKind } from '../../src/store/store.js';
 import { createVirtualClock } from '../helpers/clock.js';
-import { observeNow, storeContract } from './contract.js';
+import { observation, observeNow, storeContract } from './contract.js';
 
 storeContract('memory', async (options) => createMemoryStore(options), {
   async forget(store, { seen }) {
@@ -17,6 +18,39 @@ t.test('a lease or a mark of nothing is a mistake of the caller', async (t) => {
   const store = createMemoryStore({ resources: 1, queue: 1, clock: createVirtualClock() });
   await t.rejects(store.acquire({ keys: [], kind: 'shared', wait: 0, signal: undefined }), RangeError);
   await t.rejects(store.touch([]), RangeError);
+});
+
+t.test('what is known is told at once, but not while anybody writes (W7)', async (t) => {
+  const clock = createVirtualClock();
+  const store = createMemoryStore({ resources: 100, queue: 10, clock });
+  t.teardown(() => store.close());
+  const lease = async (kind: LeaseKind, wait = 0) => {
+    const result = await store.acquire({ keys: ['a', 'b'], kind, wait, signal: undefined });
+    if (result.kind !== 'acquired') throw new Error(result.kind);
+    return result.token;
+  };
+  t.strictSame(store.peek?.('b'), [], 'nothing is known');
+  await observeNow(store, 'b', observation(clock, 'x'));
+  const known = (await store.epoch('b')).knowledge;
+  t.equal(known.length, 1);
+  t.strictSame(store.peek?.('b'), known);
+  for (const kind of ['shared', 'exclusive'] as const) {
+    const token = await lease(kind);
+    t.equal(store.peek?.('b'), undefined, `a ${kind} lease`);
+    const next = lease('exclusive', 1000);
+    await store.settle(token, { kind: 'asItWas' });
+    t.equal(store.peek?.('b'), undefined, 'the next in line has it');
+    await store.settle(await next, { kind: 'notSent' });
+    t.strictSame(store.peek?.('b'), known, 'nobody has it');
+  }
+  await store.settle(await lease('exclusive'), { kind: 'unknown', rest: 1000 });
+  t.equal(store.peek?.('b'), undefined, 'a lease that rests (W11)');
+  clock.advance(1000);
+  t.strictSame(store.peek?.('b'), []);
+  const { token: mark } = await store.touch(['b']);
+  t.equal(store.peek?.('b'), undefined, 'a mark (W16)');
+  await store.settle(mark, { kind: 'notSent' });
+  t.strictSame(store.peek?.('b'), []);
 });
 
 t.test('the virtual clock', async (t) => {
