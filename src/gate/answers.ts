@@ -111,8 +111,9 @@ export function problemAnswer(name: ProblemName, details: ProblemDetails, contex
     next: details.next,
     requestId: context.requestId,
   };
-  const { contentType, body } = renderProblem(problem, context.accept);
-  const rawHeaders = ['Content-Type', contentType, 'Content-Length', String(Buffer.byteLength(body))];
+  const { contentType, body: text } = renderProblem(problem, context.accept);
+  const body = Buffer.from(text);
+  const rawHeaders = ['Content-Type', contentType, 'Content-Length', String(body.length)];
   rawHeaders.push('Cache-Control', 'no-store', 'Proxy-Status', proxyStatus(details.error ?? error, detail));
   if (contentType.startsWith('text/html')) rawHeaders.push(...ofPages);
   // A2: the current validators travel with a 412, so that a client can see them without reading the problem.

@@ -41,7 +41,8 @@ export interface Answer {
   readonly statusText: string | undefined;
   /** Flat list of fields. */
   readonly rawHeaders: string[];
-  readonly body: Buffer | string | readonly Buffer[] | ResponseBody | undefined;
+  /** Octets: Node writes a head in the encoding of a text behind it, and fields are ISO 8859-1. */
+  readonly body: Buffer | readonly Buffer[] | ResponseBody | undefined;
   /** Trailers after a held body; a streaming one brings its own. */
   readonly trailers?: readonly string[] | undefined;
   /** With 101: the upstream's connection, to be joined with the client's. */

@@ -69,7 +69,7 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
     response.destroy();
     return;
   }
-  if (announcesBody(request)) response.once('finish', () => drain(request, clock));
+  if (!request.complete && announcesBody(request)) response.once('finish', () => drain(request, clock));
   if (isStream(body)) {
     if (hasNone) {
       response.end();
@@ -85,14 +85,14 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
     return;
   }
   const length = writeWhole(response, body);
+  if (isTaken(response)) return;
   const stall = new Stall(response, delivery);
   stall.begin(length / slowestReader);
   turn.onClosed(() => stall.end());
 }
 
 /** Writes all of a body that is here, in one go with the head. @returns its length */
-function writeWhole(response: ServerResponse, body: Buffer | string | readonly Buffer[]): number {
-  if (typeof body === 'string') return writeText(response, body);
+function writeWhole(response: ServerResponse, body: Buffer | readonly Buffer[]): number {
   if (!Array.isArray(body)) {
     response.end(body);
     return body.length;
@@ -101,14 +101,6 @@ function writeWhole(response: ServerResponse, body: Buffer | string | readonly B
   for (const chunk of chunks.slice(0, -1)) response.write(chunk);
   response.end(chunks.at(-1));
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-}
-
-/** Node writes the head in the encoding of a text behind it: so that is the head's own, or the text goes as octets. */
-function writeText(response: ServerResponse, text: string): number {
-  const length = Buffer.byteLength(text);
-  if (length === text.length) response.end(text, 'latin1');
-  else response.end(Buffer.from(text));
-  return length;
 }
 
 function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {
