@@ -80,8 +80,8 @@ class MemoryStore implements Store {
     const isAsBefore = outcome.kind === 'notSent' || outcome.kind === 'asItWas';
     // A mark that changed nothing moves the epoch all the same: what is lost is a probe, and nobody has to reason about
     // what was read while it was held.
-    if (!isAsBefore || held.lease === undefined) this.#settleKeys(held, outcome);
-    if (observation !== undefined) this.#record(held.first, observation);
+    if (!isAsBefore || held.lease === undefined) this.#settleKeys(held, outcome, observation);
+    else if (observation !== undefined) this.#record(held.first, observation);
     if (outcome.kind === 'unknown') this.#rest(held, outcome.rest);
     else this.#free(held);
     return true;
@@ -150,12 +150,17 @@ class MemoryStore implements Store {
     return this.#seenTags.get(key) ?? nothingSeen;
   }
 
-  /** What is known of the keys of a lease or mark is so no more. */
-  #settleKeys({ keys, first, known }: Held, outcome: Outcome): void {
+  /**
+   * What is known of the keys of a lease or mark is so no more.
+   *
+   * @param observation what the write's own resource was found to be after it
+   */
+  #settleKeys({ keys, first, known }: Held, outcome: Outcome, observation: Observation | undefined): void {
     const isWritten = outcome.kind === 'changed' || outcome.kind === 'unknown';
     for (const [index, key] of keys.entries()) {
-      if (isWritten) this.#writeOver(key, known[index], key === first ? outcome : undefined);
-      else this.#move(key);
+      if (!isWritten) this.#move(key);
+      else if (key === first) this.#writeOver(key, known[index], outcome, observation);
+      else this.#writeOver(key, known[index]);
     }
   }
 
@@ -165,14 +170,15 @@ class MemoryStore implements Store {
    * @param known what was known when its lease was given
    * @param outcome of the write, where the key is its own
    */
-  #writeOver(key: string, known: readonly Observation[] = [], outcome?: Written): void {
+  #writeOver(key: string, known: readonly Observation[] = [], outcome?: Written, observation?: Observation): void {
     const views = this.#views(key);
     const before = [...known, ...views];
     if (outcome?.before !== undefined) before.push(outcome.before);
-    const seen = afterWrite(this.#seen(key), before);
-    const given = outcome?.kind === 'changed' ? outcome.given : undefined;
-    this.#remember(key, afterDoubt(given === undefined ? seen : afterAnswer(seen, given), views));
-    this.#moveEpoch(key);
+    let seen = afterWrite(this.#seen(key), before);
+    if (outcome?.kind === 'changed' && outcome.given !== undefined) seen = afterAnswer(seen, outcome.given);
+    seen = afterDoubt(seen, views);
+    this.#remember(key, observation === undefined ? seen : afterRead(seen, observation));
+    this.#moveEpoch(key, observation);
   }
 
   #views(key: string): readonly Observation[] {
@@ -202,8 +208,8 @@ class MemoryStore implements Store {
     this.#moveEpoch(key);
   }
 
-  #moveEpoch(key: string): void {
-    this.#versions.move(key);
+  #moveEpoch(key: string, observation?: Observation): void {
+    this.#versions.move(key, observation);
     if (this.#leases.isHeld(key)) this.#movedAt.set(key, this.#clock.now());
   }
 

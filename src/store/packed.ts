@@ -41,19 +41,9 @@ export class Packed {
     return this.#common.view === view && this.#common.selecting.digest === selecting.digest;
   }
 
-  /** What it shares with others, where an observation has all of that too. */
-  sharedWith(observation: Observation, isNative: boolean, around: Common['around']): Common | undefined {
-    const common = this.#common;
-    const isSame =
-      common.view === observation.view &&
-      common.selecting === observation.selecting &&
-      common.fingerprint === observation.fingerprint &&
-      common.uncached === observation.uncached &&
-      common.exists === observation.exists &&
-      common.isNative === isNative &&
-      common.around?.before === around?.before &&
-      common.around?.after === around?.after;
-    return isSame ? common : undefined;
+  /** What it shares with others. */
+  get common(): Common {
+    return this.#common;
   }
 
   /** @returns it as it was */
@@ -79,6 +69,7 @@ export class Packed {
 /** Packs observations, and keeps what they share. */
 export class Packer {
   readonly #shared = new Map<string, Common>();
+  #latest: Common | undefined;
 
   /**
    * @param epoch of the resource
@@ -91,21 +82,41 @@ export class Packer {
     if (isNative && native !== upstreamTag) return undefined;
     const around = etag === native ? undefined : aroundHash(etag, hash);
     if (etag !== native && around === undefined) return undefined;
-    const common = before?.sharedWith(observation, isNative, around) ?? this.#common(observation, isNative, around);
-    return new Packed(epoch, common, observation);
+    const { view, selecting, fingerprint, uncached, exists } = observation;
+    const common: Common = { view, selecting, fingerprint, uncached, exists, isNative, around };
+    return new Packed(epoch, this.#shareOf(common, before?.common), observation);
   }
 
-  #common(observation: Observation, isNative: boolean, around: Common['around']): Common {
-    const { view, selecting, fingerprint, uncached, exists } = observation;
+  /** The one object for all that is the same. */
+  #shareOf(common: Common, before: Common | undefined): Common {
+    if (before !== undefined && isSame(before, common)) return before;
+    if (this.#latest === undefined || !isSame(this.#latest, common)) this.#latest = this.#known(common);
+    return this.#latest;
+  }
+
+  #known(common: Common): Common {
+    const { view, selecting, fingerprint, uncached, exists, isNative, around } = common;
     const tag = around === undefined ? '' : `${around.before} ${around.after}`;
     const key = `${view} ${selecting.digest} ${fingerprint} ${uncached} ${exists} ${isNative} ${tag}`;
     const known = this.#shared.get(key);
     if (known !== undefined && known.selecting === selecting) return known;
-    const common: Common = { view, selecting, fingerprint, uncached, exists, isNative, around };
     if (this.#shared.size >= mostShared) this.#shared.clear();
     this.#shared.set(key, common);
     return common;
   }
+}
+
+function isSame(one: Common, other: Common): boolean {
+  return (
+    one.view === other.view &&
+    one.selecting === other.selecting &&
+    one.fingerprint === other.fingerprint &&
+    one.uncached === other.uncached &&
+    one.exists === other.exists &&
+    one.isNative === other.isNative &&
+    one.around?.before === other.around?.before &&
+    one.around?.after === other.around?.after
+  );
 }
 
 /** What stands around the hash in a tag that is made of it, else undefined. */

@@ -41,9 +41,16 @@ export function isBarred(seen: readonly SeenTag[], tag: string, hash: string | u
  * @param observations what was known when the write took effect
  */
 export function afterWrite(seen: readonly SeenTag[], observations: readonly Observation[]): readonly SeenTag[] {
-  const before = observations.reduce(afterRead, seen);
+  const news = observations.filter((one, index) => index === 0 || !tellsSame(one, observations[index - 1]));
+  const before = news.reduce(afterRead, seen);
   const overwritten = before.map(writtenOver);
-  return tagsIn(observations, true).reduce(added, overwritten);
+  return tagsIn(news, true).reduce(added, overwritten);
+}
+
+/** Whether two observations say the same of tags, as those of one write nearly always do. */
+function tellsSame(one: Observation, other: Observation | undefined): boolean {
+  if (other === undefined || one.upstreamTag !== other.upstreamTag || one.hash !== other.hash) return false;
+  return one.view === other.view && one.selecting.digest === other.selecting.digest;
 }
 
 function writtenOver(known: SeenTag): SeenTag {
@@ -86,8 +93,9 @@ export function afterRead(seen: readonly SeenTag[], observation: Observation): r
   const tag = strongTag(observation.upstreamTag);
   if (tag === undefined || seen.length === 0) return seen;
   const place = placeOf(observation);
-  const here = seen.filter((known) => isSamePlace(known, place));
-  const others = seen.filter((known) => !here.includes(known));
+  const here: SeenTag[] = [];
+  const others: SeenTag[] = [];
+  for (const known of seen) (isSamePlace(known, place) ? here : others).push(known);
   if (here.some((known) => known.isWrittenOver && known.tag !== tag)) {
     return others.filter((other) => !other.isWrittenOver || other.selection !== observation.selecting.digest);
   }

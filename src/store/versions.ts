@@ -54,10 +54,15 @@ export class Versions {
     return entry instanceof Packed ? { epoch: entry.epoch, views: [entry.unpacked()] } : entry;
   }
 
-  /** New epoch, no views: what was known of the resource, and what is still being read, counts no more. */
-  move(key: string): void {
+  /**
+   * New epoch: what was known of the resource, and what is still being read, counts no more.
+   *
+   * @param observation all that is known from now on
+   */
+  move(key: string, observation?: Observation): void {
     this.#counter += 1;
-    this.#entries.set(key, { epoch: this.#counter, views: noViews });
+    const epoch = this.#counter;
+    this.#entries.set(key, observation === undefined ? { epoch, views: noViews } : this.#entryOf(epoch, observation));
   }
 
   /**
@@ -73,7 +78,7 @@ export class Versions {
     const packed = entry instanceof Packed ? entry : undefined;
     if (entry === undefined || (entry instanceof Packed ? entry.isSameView(observation) : entry.views.length === 0)) {
       if (packed !== undefined && packed.sentAt > observation.sentAt) return false;
-      this.#entries.set(key, this.#packer.pack(epoch, observation, packed) ?? { epoch, views: [observation] });
+      this.#entries.set(key, this.#entryOf(epoch, observation, packed));
       return true;
     }
     const views = viewsIn(entry);
@@ -88,6 +93,10 @@ export class Versions {
     if (oldest.sentAt > observation.sentAt) return false;
     this.#entries.set(key, { epoch, views: [...others.filter((other) => other !== oldest), observation] });
     return true;
+  }
+
+  #entryOf(epoch: number, observation: Observation, before?: Packed): Entry {
+    return this.#packer.pack(epoch, observation, before) ?? { epoch, views: [observation] };
   }
 }
 
