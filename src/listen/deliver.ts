@@ -22,6 +22,9 @@ const neverOfNoContent = new FieldNames(['trailer', 'content-length']);
 /** How the answer to a write runs out where its client is gone (W15): so long, in milliseconds, then it is given up. */
 const runningOut = 10_000;
 
+/** The longest body that is made a text to be written with its head, in bytes. */
+const longestWithHead = 8192;
+
 /** The slowest client that an answer in one piece waits for, in bytes a millisecond. */
 const slowestReader = 16;
 
@@ -84,7 +87,7 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
     response.end();
     return;
   }
-  const length = writeWhole(response, body);
+  const length = writeWhole(response, body, isChunked);
   if (isTaken(response)) return;
   const stall = new Stall(response, delivery);
   stall.begin(length / slowestReader);
@@ -92,15 +95,24 @@ export function deliver(answer: Answer, request: IncomingMessage, response: Serv
 }
 
 /** Writes all of a body that is here, in one go with the head. @returns its length */
-function writeWhole(response: ServerResponse, body: Buffer | readonly Buffer[]): number {
-  if (!Array.isArray(body)) {
-    response.end(body);
+function writeWhole(response: ServerResponse, body: Buffer | readonly Buffer[], isChunked: boolean): number {
+  if (Buffer.isBuffer(body)) {
+    if (isChunked || body.length > longestWithHead) response.end(body);
+    else endAsText(response, body);
     return body.length;
   }
   const chunks = body as readonly Buffer[];
   for (const chunk of chunks.slice(0, -1)) response.write(chunk);
   response.end(chunks.at(-1));
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+}
+
+/** Head and body as one text of the head's encoding, whose characters are octets: one write, where Node makes three. */
+function endAsText(response: ServerResponse, body: Buffer): void {
+  response.cork();
+  response.write(body.toString('latin1'), 'latin1');
+  response.uncork();
+  response.end();
 }
 
 function writeHead(response: ServerResponse, { status, statusText }: Answer, rawHeaders: string[]): void {
