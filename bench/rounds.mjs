@@ -4,31 +4,40 @@ import { startByName } from './scenarios.mjs';
 import { median, spread } from './statistics.mjs';
 
 /**
- * Measures the rows of a set.
+ * Measures the rows of a set. Two processes of one program differ by up to a tenth for as long as they live: so there are
+ * several of each, one after the other, and the rounds of all of them count.
  *
  * @param {{ title: string, rows: object[] }} set
- * @param {{ rounds: number, warmUp: { least: number, most: number }, log: (line: string) => void }} how `warmUp` in seconds
+ * @param {{ processes: number, rounds: number, warmUp: { least: number, most: number }, log: (line: string) => void }} how
+ *   `rounds` of each process, `warmUp` in seconds
  * @returns for each row of a program that is installed: CPU time per request in microseconds, its ratio, and whether the
  *   goal is met
  */
-export async function measure(set, origin, { rounds, warmUp, log }) {
+export async function measure(set, origin, how) {
   const measured = new Map();
+  for (let process = 1; process <= how.processes; process += 1) {
+    await measureOnce(set, origin, { ...how, title: `${set.title}: process ${process} of ${how.processes}` }, measured);
+  }
+  return set.rows.flatMap((row) => resultOf(row, measured) ?? []);
+}
+
+/** One process of each program. @param {Map<string, object[]>} measured rounds by row, to which its own are added */
+async function measureOnce(set, origin, { title, rounds, warmUp, log }, measured) {
   const programs = await startAll(set.rows, origin, log);
   try {
     const loaded = set.rows.filter((row) => programs.has(row.program));
     for (const row of loaded) await warm((second) => one(row, programs.get(row.program), -second, origin), warmUp);
-    log(`${set.title}: warm`);
+    log(`${title}: warm`);
     for (let round = 1; round <= rounds; round += 1) {
       for (const row of loaded) {
         const result = await one(row, programs.get(row.program), round, origin);
         measured.set(row.name, [...(measured.get(row.name) ?? []), result]);
       }
-      log(`${set.title}: round ${round} of ${rounds}`);
+      log(`${title}: round ${round} of ${rounds}`);
     }
   } finally {
     for (const program of programs.values()) await program.stop();
   }
-  return set.rows.flatMap((row) => resultOf(row, measured) ?? []);
 }
 
 async function startAll(rows, origin, log) {

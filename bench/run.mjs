@@ -1,6 +1,6 @@
 // What the gate costs beside its peers: CPU time of each proxy per request, measured in interleaved rounds.
 //
-//   npm run bench               everything that is installed, about 15 minutes; writes bench/results/ and the figures
+//   npm run bench               everything that is installed, about 30 minutes; writes bench/results/ and the figures
 //                               in docs/performance.md
 //   npm run bench -- --quick    the gate beside @fastify/http-proxy, under 50 seconds; exit status 1 where one of the
 //                               first goals is missed by more than a tenth
@@ -36,9 +36,8 @@ async function quick(origin) {
   // As one set: each program is started once.
   const rows = sets.flatMap((set) => set.rows).filter((row) => row.quick === true);
   const set = { title: 'Quick', rows };
-  const ratios = [
-    { title: set.title, rows: await measure(set, origin, { rounds: 2, warmUp: { least: 1, most: 1 }, log }) },
-  ];
+  const how = { processes: 1, rounds: 2, warmUp: { least: 1, most: 1 }, log };
+  const ratios = [{ title: set.title, rows: await measure(set, origin, how) }];
   console.log(textOf({ ratios }));
   const missed = goalsOf({ ratios }).filter(({ value, goal }) => value > goal * tolerance);
   for (const { name, value, goal } of missed) {
@@ -50,7 +49,7 @@ async function quick(origin) {
 async function everything(origin) {
   const ratios = [];
   for (const set of sets) {
-    ratios.push({ title: set.title, rows: await measure(set, origin, { rounds: 7, warmUp, log }) });
+    ratios.push({ title: set.title, rows: await measure(set, origin, { processes: 3, rounds: 3, warmUp, log }) });
   }
   const results = {
     ...environment(),
