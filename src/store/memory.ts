@@ -150,11 +150,7 @@ class MemoryStore implements Store {
     return this.#seenTags.get(key) ?? nothingSeen;
   }
 
-  /**
-   * What is known of the keys of a lease or mark is so no more.
-   *
-   * @param observation what the write's own resource was found to be after it
-   */
+  /** What is known of the keys of a lease or mark is so no more; of a write's own resource it is the observation. */
   #settleKeys({ keys, first, known }: Held, outcome: Outcome, observation: Observation | undefined): void {
     const isWritten = outcome.kind === 'changed' || outcome.kind === 'unknown';
     for (const [index, key] of keys.entries()) {
@@ -169,6 +165,7 @@ class MemoryStore implements Store {
    *
    * @param known what was known when its lease was given
    * @param outcome of the write, where the key is its own
+   * @param observation what the resource was found to be after it
    */
   #writeOver(key: string, known: readonly Observation[] = [], outcome?: Written, observation?: Observation): void {
     const views = this.#views(key);
