@@ -1,6 +1,6 @@
 // What the gate costs beside its peers: CPU time of each proxy per request, measured in interleaved rounds.
 //
-//   npm run bench               everything that is installed, about 30 minutes; writes bench/results/ and the figures
+//   npm run bench               everything that is installed, about 25 minutes; writes bench/results/ and the figures
 //                               in docs/performance.md
 //   npm run bench -- --quick    the gate beside @fastify/http-proxy, under 50 seconds; exit status 1 where one of the
 //                               first goals is missed by more than a tenth
@@ -49,7 +49,7 @@ async function quick(origin) {
 async function everything(origin) {
   const ratios = [];
   for (const set of sets) {
-    ratios.push({ title: set.title, rows: await measure(set, origin, { processes: 3, rounds: 3, warmUp, log }) });
+    ratios.push({ title: set.title, rows: await measure(set, origin, { processes: 2, rounds: 4, warmUp, log }) });
   }
   const results = {
     ...environment(),

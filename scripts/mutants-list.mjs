@@ -22,8 +22,8 @@ export const mutants = [
     name: 'doubt',
     what: 'what was known before a write is believed after it (W9)',
     file: 'src/store/memory.ts',
-    find: '    if (!isAsBefore || held.lease === undefined) this.#settleKeys(held, outcome);',
-    replace: '',
+    find: '    if (!isAsBefore || held.lease === undefined) this.#settleKeys(held, outcome, observation);\n    else if',
+    replace: '    if',
     tests: ['test/gate/races.test.ts'],
   },
   {

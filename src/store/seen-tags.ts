@@ -85,9 +85,10 @@ function tagsIn(observations: readonly Observation[], isWrittenOver: boolean): r
 }
 
 /**
- * The same after a read that may be recorded (R3). The same tag for equal content ends what was held against it. Another
- * tag in a place that was written over shows that the upstream's tags follow its contents: that ends what was held
- * against those of the same selection, also other readers', whose representations the writes may not have changed.
+ * The same after a read that may be recorded (R3). The same tag for equal content ends what was held against it, and
+ * what is barred stays so. Any other tag in a place that was written over shows that the upstream's tags follow its
+ * contents: that ends what was held against those of the same selection, also other readers', whose representations the
+ * writes may not have changed.
  */
 export function afterRead(seen: readonly SeenTag[], observation: Observation): readonly SeenTag[] {
   const tag = strongTag(observation.upstreamTag);
@@ -96,10 +97,9 @@ export function afterRead(seen: readonly SeenTag[], observation: Observation): r
   const here: SeenTag[] = [];
   const others: SeenTag[] = [];
   for (const known of seen) (isSamePlace(known, place) ? here : others).push(known);
-  if (here.some((known) => known.isWrittenOver && known.tag !== tag)) {
-    return others.filter((other) => !other.isWrittenOver || other.selection !== observation.selecting.digest);
-  }
-  return isBarred(seen, tag, observation.hash) ? [...others, ...here.filter((known) => known.tag === tag)] : others;
+  if (isBarred(seen, tag, observation.hash)) return [...others, ...here.filter((known) => known.tag === tag)];
+  if (!here.some((known) => known.isWrittenOver && known.tag !== tag)) return others;
+  return others.filter((other) => !other.isWrittenOver || other.selection !== observation.selecting.digest);
 }
 
 /** The same after a writer was given a tag in the answer to its write: it counts from the next write on. */

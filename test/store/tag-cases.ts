@@ -70,6 +70,22 @@ export const tagCases: Cases = {
     t.ok(await barred(store, 'other'));
   },
 
+  'a tag that is there again after a write is barred, whatever tag was there before it (V7)': async (world) => {
+    const { t, store, seen } = world;
+    const earlier = { native: '"s"', upstreamTag: '"s"', etag: '"s"' };
+    for (const view of ['v', 'w']) {
+      await observe(store, view, seen('1', earlier));
+      await write(store, view, { kind: 'changed', given: { view, selection: 'plain', tag, hash: undefined } });
+      t.notOk(await barred(store, view), `${view}: given by the last write`);
+      await write(store, view, { kind: 'changed' });
+      t.ok(await barred(store, view), `${view}: written over`);
+      await observe(store, view, seen('2', native));
+      t.ok(await barred(store, view, '2'), `${view}: read again`);
+      await observe(store, view, seen('3', { native: '"u"', upstreamTag: '"u"', etag: '"u"', view }));
+      t.notOk(await barred(store, view), `${view}: the upstream has another one`);
+    }
+  },
+
   'a tag that a writer was given counts until the next write (V7)': async ({ t, store }) => {
     const given = { view: 'v', selection: 'plain', tag, hash: undefined };
     await write(store, 'a', { kind: 'changed', given });

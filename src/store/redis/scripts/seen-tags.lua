@@ -134,18 +134,19 @@ local function after_read(seen, observation)
   local others = where(seen, function(known)
     return not is_same_place(known, place)
   end)
-  for _, known in ipairs(here) do
-    if known.isWrittenOver and known.tag ~= tag then
-      return where(others, function(other)
-        return not other.isWrittenOver or other.selection ~= place.selection
-      end)
-    end
-  end
   if is_barred(seen, tag, observation.hash) then
     for _, known in ipairs(here) do
       if known.tag == tag then
         others[#others + 1] = known
       end
+    end
+    return others
+  end
+  for _, known in ipairs(here) do
+    if known.isWrittenOver and known.tag ~= tag then
+      return where(others, function(other)
+        return not other.isWrittenOver or other.selection ~= place.selection
+      end)
     end
   end
   return others
