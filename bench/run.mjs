@@ -1,6 +1,6 @@
 // What the gate costs beside its peers: CPU time of each proxy per request, measured in interleaved rounds.
 //
-//   npm run bench               everything that is installed, about 25 minutes; writes bench/results/ and the figures
+//   npm run bench               everything that is installed, about 20 minutes; writes bench/results/ and the figures
 //                               in docs/performance.md
 //   npm run bench -- --quick    the gate beside @fastify/http-proxy, under 50 seconds; exit status 1 where one of the
 //                               first goals is missed by more than a tenth
