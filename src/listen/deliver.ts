@@ -107,7 +107,7 @@ function writeWhole(response: ServerResponse, body: Buffer | readonly Buffer[], 
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
 }
 
-/** Head and body as one text of the head's encoding, whose characters are octets: one write, where Node makes three. */
+/** Head and body as one text of the head's encoding, whose characters are octets: Node would write a list of pieces. */
 function endAsText(response: ServerResponse, body: Buffer): void {
   response.cork();
   response.write(body.toString('latin1'), 'latin1');
