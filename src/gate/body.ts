@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Awaitable } from '../http/awaitable.js';
 import { fieldLine, hasField, passableRequestTrailers } from '../http/fields.js';
 import type { RequestBodyError } from '../upstream/errors.js';
 import type { SendableBody } from '../upstream/forward.js';
@@ -23,17 +24,21 @@ const nothing = Buffer.alloc(0);
 const noBody: WriteBody = { send: () => undefined, hash: async () => hashContent(nothing), bytes: nothing };
 
 /** Receives a short request body before the lease is taken (W3); a longer or expected one streams later. */
-export async function receive(passage: Passage): Promise<WriteBody | RequestBodyError> {
+export function receive(passage: Passage): Awaitable<WriteBody | RequestBodyError> {
   const { exchange, fields, parts } = passage;
   const { body } = exchange;
   if (body === undefined) return noBody;
   const { holdRequest } = parts.limits;
-  const { idleTimeout } = timeoutsOf(passage);
   const announced = Number(fieldLine(fields, 'content-length') ?? 0);
   if (exchange.sendContinue !== undefined || announced > holdRequest) return streaming(passage, []);
   const bytes = arrivedWithHead(body, holdRequest);
-  if (bytes !== undefined) return whole(passage, body, bytes);
-  const received = await receiveBody(body, holdRequest, idleTimeout, parts.clock);
+  return bytes === undefined ? receiveRest(passage, body) : whole(passage, body, bytes);
+}
+
+async function receiveRest(passage: Passage, body: IncomingMessage): Promise<WriteBody | RequestBodyError> {
+  const { parts } = passage;
+  const { idleTimeout } = timeoutsOf(passage);
+  const received = await receiveBody(body, parts.limits.holdRequest, idleTimeout, parts.clock);
   if (received.kind === 'failed') return received.error;
   if (received.kind === 'longer') return streaming(passage, received.chunks);
   return whole(passage, body, received.bytes);

@@ -1,3 +1,4 @@
+import { type Awaitable, goOn } from '../http/awaitable.js';
 import { copied } from '../http/copied.js';
 import { fieldLine } from '../http/fields.js';
 import { afterWrite } from '../store/seen-tags.js';
@@ -9,7 +10,7 @@ import type { Answer } from './exchange.js';
 import { outcomeOf, restAfter, resultOf } from './learn.js';
 import { coverOf, endWithLease } from './lease.js';
 import { type Passage, send } from './passage.js';
-import { doubtedByAnswer, refreshAfter, type WriteReply } from './refresh.js';
+import { type AfterWrite, doubtedByAnswer, refreshAfter, type WriteReply } from './refresh.js';
 import { failure, relay, writersTag } from './relay.js';
 import type { Made } from './repeats.js';
 import { viewOf } from './version.js';
@@ -57,7 +58,7 @@ async function sendWrite(passage: Passage, { fields, body, token }: Write): Prom
   try {
     head = await call.head;
     record.upstream = parts.clock.now() - sentAt;
-    if (!endsEarly(head)) await call.sent;
+    if (!endsEarly(head) && !call.wholeRequestSent) await call.sent;
   } catch (error) {
     return { kind: 'failed', error: error as Error };
   } finally {
@@ -82,7 +83,7 @@ export function brokeOff(head: ResponseHead, call: Call): boolean {
 }
 
 /** W9, W10: the upstream has said what became of the write. */
-async function answeredWrite(passage: Passage, reply: WriteReply, write: Write): Promise<Done> {
+function answeredWrite(passage: Passage, reply: WriteReply, write: Write): Awaitable<Done> {
   const { head, call, aborted, broken } = reply;
   const result = broken ? 'unknown' : resultOf(passage.method, head.status);
   passage.record.outcome = result;
@@ -100,11 +101,17 @@ async function answeredWrite(passage: Passage, reply: WriteReply, write: Write):
   }
   // V7: from here on the tags that were seen before are those of another content.
   passage.seenTags = afterWrite(passage.seenTags, before === undefined ? knowledge : [...knowledge, before]);
-  const { observation: after, given, answer } = await refreshAfter(passage, reply, body);
+  const after = refreshAfter(passage, reply, body);
+  return goOn(after, (known) => changed(passage, head, write, known, rest));
+}
+
+/** The end of a write that took effect, with what was learned of it. */
+function changed(passage: Passage, head: ResponseHead, write: Write, known: AfterWrite, rest: number): Done {
+  const { observation: after, given, answer } = known;
   const doubts = doubtedByAnswer(passage, head);
-  const facts = { before, after, given: givenTag(passage, head, given), rest, doubts };
+  const facts = { before: seenBefore(write), after, given: givenTag(passage, head, given), rest, doubts };
   const made = madeBy(passage, write, { hash: after?.hash, tag: given });
-  return { outcome: outcomeOf(result, head.status, facts), made, answer };
+  return { outcome: outcomeOf('changed', head.status, facts), made, answer };
 }
 
 /** W12. Hashed where it comes to be needed: nearly always the client gets its answer. */

@@ -1,3 +1,4 @@
+import type { Awaitable } from '../http/awaitable.js';
 import { fieldLine } from '../http/fields.js';
 import { parseHttpDate } from '../http/http-date.js';
 import { signsRequest } from '../resource/credential.js';
@@ -95,28 +96,35 @@ function preconditionRequired(detail: string): Refusal {
  * @param made what this same write made when it came before; only a probe can tell whether it is still there (W12)
  * @throws {UpstreamError} where a probe got no answer
  */
-export async function decideConditions(
+export function decideConditions(
   passage: Passage,
   knowledge: readonly Observation[],
   since: number | undefined,
   made: Made | undefined,
-): Promise<Decision> {
-  const { conditions, fields } = passage;
-  if (!isConditional(conditions)) return { kind: 'forward', fields, observation: undefined };
+): Awaitable<Decision> {
   const needs = needsOf(passage, since);
+  const decision = made === undefined ? decideByKnowledge(passage, knowledge, needs) : undefined;
+  if (decision !== undefined) return decision;
   const { view, bound } = viewOf(passage);
-  const verdict = made === undefined ? judgeByKnowledge(passage.method, conditions, knowledge, needs) : undefined;
-  if (verdict !== undefined) return conclude(passage, verdict, 'store', bound);
   if (bound) return decideBound(passage, view);
   return decideByProbe(passage, knowledge, needs, since === undefined, made);
 }
 
-/** W7: what is known refuses a write, whatever its lease would tell. @returns undefined where it does not */
-export function refusedByKnowledge(passage: Passage, knowledge: readonly Observation[]): Refusal | undefined {
-  const verdict = judgeByKnowledge(passage.method, passage.conditions, knowledge, needsOf(passage, undefined));
-  if (verdict?.kind !== 'refuse') return undefined;
-  const decision = conclude(passage, verdict, 'store', viewOf(passage).bound);
-  return decision.kind === 'refuse' ? decision : undefined;
+/**
+ * The same where nobody has to be asked.
+ *
+ * @param needs what the request asks of knowledge, where that is at hand
+ * @returns undefined where only a probe can tell
+ */
+export function decideByKnowledge(
+  passage: Passage,
+  knowledge: readonly Observation[],
+  needs?: KnowledgeNeeds,
+): Forward | Refusal | undefined {
+  const { conditions, fields, method } = passage;
+  if (!isConditional(conditions)) return { kind: 'forward', fields, observation: undefined };
+  const verdict = judgeByKnowledge(method, conditions, knowledge, needs ?? needsOf(passage, undefined));
+  return verdict && conclude(passage, verdict, 'store', viewOf(passage).bound);
 }
 
 function needsOf(passage: Passage, since: number | undefined): KnowledgeNeeds {
@@ -230,12 +238,7 @@ function namesBarred({ conditions, resource, seenTags }: Passage, view: string):
 }
 
 /** Turns a verdict on the conditions into what happens to the write (W7, W8, V8). */
-function conclude(
-  passage: Passage,
-  verdict: Verdict,
-  decidedBy: DecidedBy,
-  hidesCurrent: boolean,
-): Exclude<Decision, { kind: 'relay' | 'applied' }> {
+function conclude(passage: Passage, verdict: Verdict, decidedBy: DecidedBy, hidesCurrent: boolean): Forward | Refusal {
   const { conditions, resource, fields, record } = passage;
   const { observation } = verdict;
   record.decidedBy = decidedBy;

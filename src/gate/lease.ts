@@ -36,11 +36,15 @@ export class ClientGone implements Cancellation {
  * for can no longer take effect. Whoever was held up (a paused process) asks for more time first.
  */
 export async function checkLease(passage: Passage, token: Token): Promise<boolean> {
+  return coversWrite(passage, token) || ((await passage.parts.store.renew(token)) && coversWrite(passage, token));
+}
+
+/** The same without asking for more time. */
+export function coversWrite(passage: Passage, token: Token): boolean {
   const { store, limits } = passage.parts;
   // Report mode holds nothing back (W14).
   if (passage.resource.policy.mode === 'report') return true;
-  const needed = timeoutsOf(passage).upstreamTimeout + limits.quarantine;
-  return store.remaining(token) >= needed || ((await store.renew(token)) && store.remaining(token) >= needed);
+  return store.remaining(token) >= timeoutsOf(passage).upstreamTimeout + limits.quarantine;
 }
 
 const tryLater = { next: 'Retry with backoff; nothing was changed.', outcome: 'not-sent', decidedBy: 'store' } as const;

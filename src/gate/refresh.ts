@@ -1,3 +1,4 @@
+import type { Awaitable } from '../http/awaitable.js';
 import { fieldLine } from '../http/fields.js';
 import type { Observation } from '../store/store.js';
 import type { Call, ResponseHead } from '../upstream/call.js';
@@ -27,27 +28,43 @@ export interface WriteReply {
   readonly broken: boolean;
 }
 
+/** What a write made of its resource, as far as the gate has learned it. */
+export interface AfterWrite {
+  readonly observation: Observation | undefined;
+  /** The upstream's own tag in its answer, where it may be used. */
+  readonly given: string | undefined;
+  /** The writer's. */
+  readonly answer: Answer;
+}
+
 /**
  * After a write that took effect: learns the new version under the lease where the policy says so, and makes the
  * writer's answer, with the new ETag exactly where RFC 9110 9.3.4 allows it (W10).
  */
-export async function refreshAfter(
+export function refreshAfter(passage: Passage, reply: WriteReply, body: WriteBody): Awaitable<AfterWrite> {
+  const given = nativeTag(passage, reply.head);
+  return wantsRefresh(passage, given) ? readAfter(passage, reply, body, given) : afterAnswer(passage, reply, given);
+}
+
+/** What the upstream's answer alone tells. */
+function afterAnswer(passage: Passage, reply: WriteReply, given: string | undefined): AfterWrite {
+  const { head, call } = reply;
+  const counts = given !== undefined && passage.resource.policy.validator.kind === 'upstream' && namesTarget(passage);
+  const observation = counts ? observationFromAnswer(passage, reply, given) : undefined;
+  return { observation, given, answer: relay(passage, head, call, writersTag(passage, head)) };
+}
+
+async function readAfter(
   passage: Passage,
   reply: WriteReply,
   body: WriteBody,
-): Promise<{ observation: Observation | undefined; given: string | undefined; answer: Answer }> {
-  const { parts, resource } = passage;
-  const { validator } = resource.policy;
+  given: string | undefined,
+): Promise<AfterWrite> {
   const { head, call } = reply;
-  const given = nativeTag(passage, head);
   const ownTag = writersTag(passage, head);
-  const deadline = parts.clock.now() + refreshWithin;
-  const refreshed = wantsRefresh(passage, given) ? await refresh(passage, deadline) : undefined;
-  if (refreshed === undefined) {
-    const counts = given !== undefined && validator.kind === 'upstream' && namesTarget(passage);
-    const observation = counts ? observationFromAnswer(passage, reply, given) : undefined;
-    return { observation, given, answer: relay(passage, head, call, ownTag) };
-  }
+  const deadline = passage.parts.clock.now() + refreshWithin;
+  const refreshed = await refresh(passage, deadline);
+  if (refreshed === undefined) return afterAnswer(passage, reply, given);
   const { observation, representation } = refreshed;
   if (given !== undefined || observation.etag === undefined || representation?.contentHash === undefined) {
     return { observation, given, answer: relay(passage, head, call, ownTag) };

@@ -66,8 +66,6 @@ export function isMade(made: Made, now: Observation, representation: Representat
 
 /** A write as one that may have come before, and may come again (W12). */
 export class Repeat {
-  /** What it made when it came before; undefined where it did not, or where nobody can tell. */
-  readonly made: Made | undefined;
   readonly #passage: Passage;
   readonly #body: WriteBody;
   readonly #isRecognised: boolean;
@@ -77,8 +75,15 @@ export class Repeat {
     this.#passage = passage;
     this.#body = body;
     this.#isRecognised = isRecognised(passage, body);
-    const { repeats } = passage.parts;
-    this.made = this.#isRecognised && !repeats.isEmpty ? repeats.recall(this.#identify()) : undefined;
+  }
+
+  /**
+   * What it made when it came before; undefined where it did not, or where nobody can tell. While somebody has a lease of
+   * the resource that may be the same write, still on its way.
+   */
+  recall(): Made | undefined {
+    const { repeats } = this.#passage.parts;
+    return this.#isRecognised && !repeats.isEmpty ? repeats.recall(this.#identify()) : undefined;
   }
 
   /** It has been decided: whoever sends the same again is somebody else, unless this one gets no answer either. */

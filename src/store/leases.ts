@@ -62,11 +62,12 @@ export class LeaseQueue {
    * moment of the grant.
    */
   request(request: AcquireRequest, answer: Answer): void {
-    const lease: Lease = { keys: eachOnce(request.keys), kind: request.kind };
-    if (this.#closed || request.signal?.aborted) {
+    const free = this.take(request);
+    const lease = free ?? leaseOf(request);
+    if (free !== undefined) {
+      answer(free);
+    } else if (this.#closed || request.signal?.aborted) {
       answer({ kind: 'aborted' });
-    } else if (this.#isFree(lease)) {
-      answer(this.#hold(lease));
     } else if (request.wait <= 0) {
       answer({ kind: 'busy' });
     } else if (lease.keys.some((key) => (this.#lines.get(key)?.queue.size ?? 0) >= this.#longest)) {
@@ -74,6 +75,13 @@ export class LeaseQueue {
     } else {
       this.#wait(lease, request, answer);
     }
+  }
+
+  /** Leases all keys of the request where nobody is in the way. @returns undefined where somebody is, or nobody asks */
+  take(request: AcquireRequest): Lease | undefined {
+    if (this.#closed || request.signal?.aborted) return undefined;
+    const lease = leaseOf(request);
+    return this.#isFree(lease) ? this.#hold(lease) : undefined;
   }
 
   /** Ends a lease that is held, and gives its keys to as many of those in line as may have them, in order. */
@@ -174,6 +182,7 @@ export class LeaseQueue {
   }
 }
 
-function eachOnce(keys: readonly string[]): readonly string[] {
-  return keys.length === 1 ? keys : [...new Set(keys)];
+/** Each key once. */
+function leaseOf({ keys, kind }: AcquireRequest): Lease {
+  return { keys: keys.length === 1 ? keys : [...new Set(keys)], kind };
 }

@@ -10,12 +10,13 @@ import type {
   Observation,
   Outcome,
   ReadStart,
+  StepsAtOnce,
   Store,
   StoreOptions,
   StoreStats,
   Token,
 } from './store.js';
-import { Versions } from './versions.js';
+import { type Known, Versions } from './versions.js';
 
 /** What stands behind a token that is not settled: a lease, or a mark where there is none. */
 interface Held {
@@ -23,15 +24,18 @@ interface Held {
   /** The key that epoch, knowledge and observation belong to. */
   readonly first: string;
   /** What was known of each of the keys when the lease was given, or when their epochs moved for a mark. */
-  readonly known: readonly (readonly Observation[])[];
+  readonly known: readonly Known[];
   readonly lease: Lease | undefined;
   /** When the lease was given. */
   readonly since: number;
 }
 
+const nothingNew: readonly Observation[] = [];
+
 type Written = Extract<Outcome, { kind: 'changed' | 'unknown' }>;
 
-class MemoryStore implements Store {
+/** All that the store holds, and its steps. */
+class Memory implements StepsAtOnce {
   readonly #clock: Clock;
   readonly #versions: Versions;
   /** By key; of resources that were written (V7). */
@@ -53,25 +57,23 @@ class MemoryStore implements Store {
     this.#leases = new LeaseQueue(options);
   }
 
-  async acquire(request: AcquireRequest): Promise<Acquired | NotAcquired> {
-    const [first] = request.keys;
-    if (first === undefined) throw new RangeError('a lease needs a key');
+  acquire(request: AcquireRequest): Acquired | undefined {
+    const lease = this.#leases.take(request);
+    return lease && this.#acquired(lease);
+  }
+
+  /** Leases all keys when it is this request's turn, or says why not. */
+  acquireInLine(request: AcquireRequest): Promise<Acquired | NotAcquired> {
     return new Promise((resolve) => {
-      this.#leases.request(request, (result) => {
-        resolve('keys' in result ? this.#acquired(result, first) : result);
-      });
+      this.#leases.request(request, (result) => resolve('keys' in result ? this.#acquired(result) : result));
     });
   }
 
-  async renew(token: Token): Promise<boolean> {
+  holds(token: Token): boolean {
     return this.#held.has(token);
   }
 
-  remaining(token: Token): number {
-    return this.#held.has(token) ? Number.POSITIVE_INFINITY : 0;
-  }
-
-  async settle(token: Token, outcome: Outcome): Promise<boolean> {
+  settle(token: Token, outcome: Outcome): boolean {
     const held = this.#held.get(token);
     if (held === undefined) return false;
     this.#held.delete(token);
@@ -87,25 +89,20 @@ class MemoryStore implements Store {
     return true;
   }
 
-  async observe(key: string, epoch: number, observation: Observation): Promise<boolean> {
+  observe(key: string, epoch: number, observation: Observation): boolean {
     return !this.#isDoubtful(key) && this.#record(key, observation, epoch);
   }
 
-  async epoch(key: string): Promise<ReadStart> {
+  epoch(key: string): ReadStart {
     const { epoch, views } = this.#versions.known(key);
     return { epoch, doubtful: this.#isDoubtful(key), knowledge: views, seenTags: this.#seen(key) };
   }
 
-  peek(key: string): readonly Observation[] | undefined {
-    return this.#isDoubtful(key) ? undefined : this.#views(key);
-  }
-
-  async touch(keys: readonly string[]): Promise<Mark> {
-    const [first] = keys;
-    if (first === undefined) throw new RangeError('a mark needs a key');
+  touch(keys: readonly string[]): Mark {
+    const first = firstOf(keys);
     const token: Token = { keys: [...new Set(keys)] };
     for (const key of token.keys) this.#marks.set(key, (this.#marks.get(key) ?? 0) + 1);
-    const known = token.keys.map((key) => this.#views(key));
+    const known = token.keys.map((key) => this.#versions.known(key));
     for (const key of token.keys) this.#move(key);
     this.#held.set(token, { keys: token.keys, first, known, lease: undefined, since: this.#clock.now() });
     return { token, seenTags: this.#seen(first), isRecorded: true, mayForward: true };
@@ -125,21 +122,23 @@ class MemoryStore implements Store {
     };
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#leases.close();
     for (const cancel of this.#rests) cancel();
     this.#rests.clear();
     this.#held.clear();
   }
 
-  #acquired(lease: Lease, first: string): Acquired {
+  #acquired(lease: Lease): Acquired {
+    const first = firstOf(lease.keys);
     const token: Token = { keys: lease.keys };
     const since = this.#clock.now();
     // While the write is on its way, reads of other resources may push them out.
-    const { epoch, views } = this.#versions.known(first);
-    const known = lease.keys.map((key) => (key === first ? views : this.#views(key)));
+    const own = this.#versions.known(first);
+    const known = lease.keys.map((key) => (key === first ? own : this.#versions.known(key)));
     this.#held.set(token, { keys: lease.keys, first, known, lease, since });
-    return { kind: 'acquired', token, isShared: true, since, epoch, knowledge: views, seenTags: this.#seen(first) };
+    const { epoch, views: knowledge } = own;
+    return { kind: 'acquired', token, isShared: true, since, epoch, knowledge, seenTags: this.#seen(first) };
   }
 
   #isDoubtful(key: string): boolean {
@@ -163,18 +162,20 @@ class MemoryStore implements Store {
   /**
    * V7: whatever a write had before it has been written over, and so has all that it changed besides.
    *
-   * @param known what was known when its lease was given
+   * @param known what was known when its lease was given, where it has one
    * @param outcome of the write, where the key is its own
    * @param observation what the resource was found to be after it
    */
-  #writeOver(key: string, known: readonly Observation[] = [], outcome?: Written, observation?: Observation): void {
-    const views = this.#views(key);
-    const before = [...known, ...views];
+  #writeOver(key: string, known?: Known, outcome?: Written, observation?: Observation): void {
+    // In the same epoch nothing else can have come to be known.
+    const views = known?.epoch === this.#versions.epoch(key) ? nothingNew : this.#views(key);
+    const before = known === undefined ? [...views] : [...known.views, ...views];
     if (outcome?.before !== undefined) before.push(outcome.before);
-    let seen = afterWrite(this.#seen(key), before);
+    const seenBefore = this.#seen(key);
+    let seen = afterWrite(seenBefore, before);
     if (outcome?.kind === 'changed' && outcome.given !== undefined) seen = afterAnswer(seen, outcome.given);
     seen = afterDoubt(seen, views);
-    this.#remember(key, observation === undefined ? seen : afterRead(seen, observation));
+    this.#remember(key, observation === undefined ? seen : afterRead(seen, observation), seenBefore);
     this.#moveEpoch(key, observation);
   }
 
@@ -182,8 +183,11 @@ class MemoryStore implements Store {
     return this.#versions.known(key).views;
   }
 
-  #remember(key: string, seen: readonly SeenTag[]): void {
-    if (seen.length > 0) this.#seenTags.set(key, seen);
+  /** @param before what is remembered now */
+  #remember(key: string, seen: readonly SeenTag[], before: readonly SeenTag[]): void {
+    if (seen.length === before.length && seen.every((tag, index) => tag === before[index])) return;
+    // A copy has no room for more.
+    if (seen.length > 0) this.#seenTags.set(key, [...seen]);
     else this.#seenTags.delete(key);
   }
 
@@ -191,7 +195,7 @@ class MemoryStore implements Store {
   #record(key: string, observation: Observation, epoch?: number): boolean {
     const isRecorded = this.#versions.record(key, observation, epoch);
     const seen = this.#seenTags.get(key);
-    if (isRecorded && seen !== undefined) this.#remember(key, afterRead(seen, observation));
+    if (isRecorded && seen !== undefined) this.#remember(key, afterRead(seen, observation), seen);
     return isRecorded;
   }
 
@@ -201,7 +205,8 @@ class MemoryStore implements Store {
 
   #move(key: string): void {
     const views = this.#views(key);
-    if (views.length > 0) this.#remember(key, afterDoubt(this.#seen(key), views));
+    const seen = this.#seen(key);
+    if (views.length > 0) this.#remember(key, afterDoubt(seen, views), seen);
     this.#moveEpoch(key);
   }
 
@@ -226,7 +231,8 @@ class MemoryStore implements Store {
     const cancel = this.#clock.after(ms, () => {
       this.#rests.delete(cancel);
       for (const key of held.keys) {
-        this.#remember(key, afterRest(this.#seen(key)));
+        const seen = this.#seen(key);
+        this.#remember(key, afterRest(seen), seen);
         this.#move(key);
       }
       this.#free(held);
@@ -248,10 +254,29 @@ class MemoryStore implements Store {
   }
 }
 
+function firstOf(keys: readonly string[]): string {
+  const [first] = keys;
+  if (first === undefined) throw new RangeError('a lease or mark needs a key');
+  return first;
+}
+
 /**
  * The store of one process: versions in an LRU cache of `resources` entries, leases and marks in plain maps that forget
  * nothing. Leases do not expire here: a lease ends when it is settled or the process does, and then nothing is known.
  */
 export function createMemoryStore(options: StoreOptions): Store {
-  return new MemoryStore(options);
+  const memory = new Memory(options);
+  return {
+    atOnce: memory,
+    acquire: async (request) => memory.acquire(request) ?? memory.acquireInLine(request),
+    renew: async (token) => memory.holds(token),
+    remaining: (token) => (memory.holds(token) ? Number.POSITIVE_INFINITY : 0),
+    settle: async (token, outcome) => memory.settle(token, outcome),
+    observe: async (key, epoch, observation) => memory.observe(key, epoch, observation),
+    epoch: async (key) => memory.epoch(key),
+    touch: async (keys) => memory.touch(keys),
+    movedSince: (token, since) => memory.movedSince(token, since),
+    stats: () => memory.stats(),
+    close: async () => memory.close(),
+  };
 }

@@ -43,7 +43,7 @@ export function isBarred(seen: readonly SeenTag[], tag: string, hash: string | u
 export function afterWrite(seen: readonly SeenTag[], observations: readonly Observation[]): readonly SeenTag[] {
   const news = observations.filter((one, index) => index === 0 || !tellsSame(one, observations[index - 1]));
   const before = news.reduce(afterRead, seen);
-  const overwritten = before.map(writtenOver);
+  const overwritten = before.every(isWrittenOverTwice) ? before : before.map(writtenOver);
   return tagsIn(news, true).reduce(added, overwritten);
 }
 
@@ -53,8 +53,12 @@ function tellsSame(one: Observation, other: Observation | undefined): boolean {
   return one.view === other.view && one.selecting.digest === other.selecting.digest;
 }
 
+function isWrittenOverTwice(known: SeenTag): boolean {
+  return known.isWrittenOver && known.hash === undefined;
+}
+
 function writtenOver(known: SeenTag): SeenTag {
-  if (known.isWrittenOver && known.hash === undefined) return known;
+  if (isWrittenOverTwice(known)) return known;
   const { view, selection, tag, hash, isWrittenOver } = known;
   return { view, selection, tag, hash: isWrittenOver ? undefined : hash, isWrittenOver: true };
 }
@@ -94,6 +98,7 @@ export function afterRead(seen: readonly SeenTag[], observation: Observation): r
   const tag = strongTag(observation.upstreamTag);
   if (tag === undefined || seen.length === 0) return seen;
   const place = placeOf(observation);
+  if (!seen.some((known) => isSamePlace(known, place))) return seen;
   const here: SeenTag[] = [];
   const others: SeenTag[] = [];
   for (const known of seen) (isSamePlace(known, place) ? here : others).push(known);

@@ -170,6 +170,8 @@ export interface ReadStart {
  *   as are kept: reads alone never push it out.
  */
 export interface Store {
+  /** The same steps where nobody has to be waited for; a store that is elsewhere has none. */
+  readonly atOnce?: StepsAtOnce | undefined;
   /** Leases all keys, waiting in line up to `wait` milliseconds (W3). Never rejects for want of a lease. */
   acquire(request: AcquireRequest): Promise<Acquired | NotAcquired>;
   /**
@@ -196,11 +198,6 @@ export interface Store {
   /** Epoch and knowledge of a key as a read begins; in doubt and nothing known where the store is out of reach (S4). */
   epoch(key: string): Promise<ReadStart>;
   /**
-   * What is known of a key, told at once by a store that can: enough to refuse a write, never to send one. undefined where
-   * a lease or mark is held on the key.
-   */
-  peek?(key: string): readonly Observation[] | undefined;
-  /**
    * Marks keys as being written without a lease (W8's `invalidates`, W16): nothing waits for a mark, but the epoch
    * moves now and again when the mark is settled, and nothing that is read in between is recorded. Never rejects.
    */
@@ -215,6 +212,16 @@ export interface Store {
   stats(): StoreStats;
   /** Gives up all waiting requests (they get `aborted`) and all timers and connections. */
   close(): Promise<void>;
+}
+
+/** The steps of a guarded write in a store that is in this process: done when they return, without a promise for each. */
+export interface StepsAtOnce {
+  /** As `Store.acquire` where nobody is in the way. @returns undefined where somebody is */
+  acquire(request: AcquireRequest): Acquired | undefined;
+  /** As `Store.settle`. */
+  settle(token: Token, outcome: Outcome): boolean;
+  /** As `Store.epoch`. */
+  epoch(key: string): ReadStart;
 }
 
 export interface StoreStats {

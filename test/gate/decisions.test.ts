@@ -147,6 +147,31 @@ t.test(
   },
 );
 
+t.test('a tag that a write came over does not travel beside one that holds (V7, W8)', async (t) => {
+  for (const recheck of [0, never]) {
+    let etag = '"over"';
+    const { ask, backend, seen } = await join(
+      t,
+      ({ method }, response) => {
+        const isRead = method === 'GET' || method === 'HEAD';
+        response.writeHead(isRead ? 200 : 204, isRead ? { ...settled, ETag: etag, Vary: 'Accept-Language' } : {});
+        response.end(method === 'GET' ? 'content' : undefined);
+      },
+      { policy: { recheck } },
+    );
+    t.equal((await ask('GET', '/docs/1', ['Accept-Language', 'de'])).headers.etag, etag);
+    await ask('PUT', '/docs/1');
+    etag = '"current"';
+    t.equal((await ask('GET', '/docs/1', ['Accept-Language', 'en'])).headers.etag, etag);
+    seen();
+    const condition = ['Accept-Language', 'en', 'If-Match', '"current", "over"'];
+    t.equal((await ask('PUT', '/docs/1', condition)).status, 204);
+    const write = backend.requests.find(({ method, headers }) => method === 'PUT' && 'if-match' in headers);
+    t.equal(write?.headers['if-match'], '"current"', `recheck: ${recheck}`);
+    t.equal(seen().indexOf('PUT'), recheck === 0 ? 1 : 0, 'probes before it');
+  }
+});
+
 t.test('a decision that is made again still knows which variant a tag was issued for (W8, W4)', async (t) => {
   let meanwhile: (() => Promise<unknown>) | undefined;
   const { ask, seen } = await join(t, async ({ method, headers }, response) => {

@@ -1,6 +1,6 @@
 import type { DecisionRecord } from '../../src/gate/outcome.js';
 import type { Clock } from '../../src/http/clock.js';
-import type { Store, Token } from '../../src/store/store.js';
+import type { Acquired, NotAcquired, Outcome, Store, Token } from '../../src/store/store.js';
 import type { Client } from './simulated-client.js';
 import type { AppliedWrite, SimulatedUpstream } from './simulated-upstream.js';
 
@@ -23,13 +23,28 @@ export function withJournal(store: Store, clock: Clock): { store: Store; journal
   const marks: Mark[] = [];
   const leases: { key: string; at: number }[] = [];
   const byToken = new Map<Token, Mark>();
+  const acquired = <Result extends Acquired | NotAcquired | undefined>(result: Result): Result => {
+    if (result?.kind === 'acquired') leases.push(...result.token.keys.map((key) => ({ key, at: clock.now() })));
+    return result;
+  };
+  const settled = (token: Token, outcome: Outcome): void => {
+    const mark = byToken.get(token);
+    if (mark?.to !== Number.POSITIVE_INFINITY) return;
+    // Rests end at whole milliseconds; fractions only tell readings of the clock apart.
+    mark.to = outcome.kind === 'unknown' ? Math.floor(clock.now()) + outcome.rest : clock.now();
+  };
+  const { atOnce } = store;
   const observed: Store = {
     ...passingOn(store),
-    async acquire(request) {
-      const result = await store.acquire(request);
-      if (result.kind === 'acquired') leases.push(...result.token.keys.map((key) => ({ key, at: clock.now() })));
-      return result;
+    atOnce: atOnce && {
+      acquire: (request) => acquired(atOnce.acquire(request)),
+      settle(token, outcome) {
+        settled(token, outcome);
+        return atOnce.settle(token, outcome);
+      },
+      epoch: (key) => atOnce.epoch(key),
     },
+    acquire: async (request) => acquired(await store.acquire(request)),
     async touch(keys) {
       const mark: Mark = { keys, from: clock.now(), to: Number.POSITIVE_INFINITY };
       marks.push(mark);
@@ -38,18 +53,14 @@ export function withJournal(store: Store, clock: Clock): { store: Store; journal
       return touched;
     },
     settle(token, outcome) {
-      const mark = byToken.get(token);
-      if (mark?.to === Number.POSITIVE_INFINITY) {
-        // Rests end at whole milliseconds; fractions only tell readings of the clock apart.
-        mark.to = outcome.kind === 'unknown' ? Math.floor(clock.now()) + outcome.rest : clock.now();
-      }
+      settled(token, outcome);
       return store.settle(token, outcome);
     },
   };
   return { store: observed, journal: { marks, leases } };
 }
 
-/** All steps of a store as plain functions, so that some of them can be replaced. */
+/** All steps of a store as plain functions, so that some of them can be replaced: none is done at once. */
 export function passingOn(store: Store): Store {
   return {
     acquire: (request) => store.acquire(request),
@@ -60,7 +71,6 @@ export function passingOn(store: Store): Store {
     epoch: (key) => store.epoch(key),
     touch: (keys) => store.touch(keys),
     movedSince: (token, since) => store.movedSince(token, since),
-    peek: (key) => store.peek?.(key),
     stats: () => store.stats(),
     close: () => store.close(),
   };

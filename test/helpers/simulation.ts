@@ -107,6 +107,7 @@ export function simulate(scheduler: Steps, options: SimulationOptions) {
     clock,
     upstream,
     store,
+    journal,
     /** What is held back at the moment (V4). */
     budget,
     records: records as ReadonlyMap<string, DecisionRecord>,

@@ -20,7 +20,7 @@ t.test('a lease or a mark of nothing is a mistake of the caller', async (t) => {
   await t.rejects(store.touch([]), RangeError);
 });
 
-t.test('what is known is told at once, but not while anybody writes (W7)', async (t) => {
+t.test('what is known is told at once, and whether anybody writes (W7)', async (t) => {
   const clock = createVirtualClock();
   const store = createMemoryStore({ resources: 100, queue: 10, clock });
   t.teardown(() => store.close());
@@ -29,28 +29,64 @@ t.test('what is known is told at once, but not while anybody writes (W7)', async
     if (result.kind !== 'acquired') throw new Error(result.kind);
     return result.token;
   };
-  t.strictSame(store.peek?.('b'), [], 'nothing is known');
+  const isDoubtful = () => store.atOnce?.epoch('b').doubtful;
+  const knowledge = () => store.atOnce?.epoch('b').knowledge;
+  t.strictSame(store.atOnce?.epoch('b'), await store.epoch('b'), 'nothing is known');
   await observeNow(store, 'b', observation(clock, 'x'));
   const known = (await store.epoch('b')).knowledge;
   t.equal(known.length, 1);
-  t.strictSame(store.peek?.('b'), known);
+  t.strictSame(store.atOnce?.epoch('b'), await store.epoch('b'));
   for (const kind of ['shared', 'exclusive'] as const) {
     const token = await lease(kind);
-    t.equal(store.peek?.('b'), undefined, `a ${kind} lease`);
+    t.equal(isDoubtful(), true, `a ${kind} lease`);
     const next = lease('exclusive', 1000);
     await store.settle(token, { kind: 'asItWas' });
-    t.equal(store.peek?.('b'), undefined, 'the next in line has it');
+    t.equal(isDoubtful(), true, 'the next in line has it');
     await store.settle(await next, { kind: 'notSent' });
-    t.strictSame(store.peek?.('b'), known, 'nobody has it');
+    t.equal(isDoubtful(), false, 'nobody has it');
+    t.strictSame(knowledge(), known);
   }
   await store.settle(await lease('exclusive'), { kind: 'unknown', rest: 1000 });
-  t.equal(store.peek?.('b'), undefined, 'a lease that rests (W11)');
+  t.equal(isDoubtful(), true, 'a lease that rests (W11)');
   clock.advance(1000);
-  t.strictSame(store.peek?.('b'), []);
+  t.equal(isDoubtful(), false);
+  t.strictSame(knowledge(), []);
   const { token: mark } = await store.touch(['b']);
-  t.equal(store.peek?.('b'), undefined, 'a mark (W16)');
+  t.equal(isDoubtful(), true, 'a mark (W16)');
   await store.settle(mark, { kind: 'notSent' });
-  t.strictSame(store.peek?.('b'), []);
+  t.equal(isDoubtful(), false);
+});
+
+t.test('a lease is given at once where nobody is in the way, and settled at once (W3)', async (t) => {
+  const clock = createVirtualClock();
+  const store = createMemoryStore({ resources: 100, queue: 10, clock });
+  t.teardown(() => store.close());
+  const wish = (kind: LeaseKind, keys: string[], signal = new AbortController().signal) => {
+    return { keys, kind, wait: 1000, signal };
+  };
+  await observeNow(store, 'a', observation(clock, 'x'));
+  const lease = store.atOnce?.acquire(wish('exclusive', ['a', 'b', 'a']));
+  if (lease === undefined) throw new Error('it is free');
+  t.strictSame(lease.token.keys, ['a', 'b'], 'each key once');
+  t.strictSame(lease.knowledge, (await store.epoch('a')).knowledge);
+  t.equal(store.remaining(lease.token), Number.POSITIVE_INFINITY);
+  t.equal(store.atOnce?.acquire(wish('shared', ['b'])), undefined, 'somebody is in the way');
+  t.equal(store.stats().waiting, 0, 'and nobody waits');
+  const next = store.acquire(wish('shared', ['b']));
+  t.equal(store.atOnce?.acquire(wish('shared', ['c', 'b'])), undefined);
+  t.equal(store.atOnce?.settle(lease.token, { kind: 'changed', observation: observation(clock, 'y') }), true);
+  t.strictSame(
+    (await store.epoch('a')).knowledge.map(({ hash }) => hash),
+    ['y'],
+    'what is recorded',
+  );
+  t.equal(store.atOnce?.settle(lease.token, { kind: 'notSent' }), false, 'once');
+  const shared = await next;
+  t.equal(shared.kind, 'acquired', 'the next in line has it');
+  t.ok(store.atOnce?.acquire(wish('shared', ['b'])), 'shared with another');
+  t.equal(store.atOnce?.acquire(wish('shared', ['d'], AbortSignal.abort())), undefined, 'nobody asks any more');
+  await store.close();
+  t.equal(store.atOnce?.acquire(wish('shared', ['d'])), undefined, 'closed');
 });
 
 t.test('the virtual clock', async (t) => {
