@@ -43,11 +43,11 @@ export interface AfterWrite {
  */
 export function refreshAfter(passage: Passage, reply: WriteReply, body: WriteBody): Awaitable<AfterWrite> {
   const given = nativeTag(passage, reply.head);
-  return wantsRefresh(passage, given) ? readAfter(passage, reply, body, given) : afterAnswer(passage, reply, given);
+  return wantsRefresh(passage, given) ? readAfter(passage, reply, body, given) : toldByAnswer(passage, reply, given);
 }
 
 /** What the upstream's answer alone tells. */
-function afterAnswer(passage: Passage, reply: WriteReply, given: string | undefined): AfterWrite {
+function toldByAnswer(passage: Passage, reply: WriteReply, given: string | undefined): AfterWrite {
   const { head, call } = reply;
   const counts = given !== undefined && passage.resource.policy.validator.kind === 'upstream' && namesTarget(passage);
   const observation = counts ? observationFromAnswer(passage, reply, given) : undefined;
@@ -64,7 +64,7 @@ async function readAfter(
   const ownTag = writersTag(passage, head);
   const deadline = passage.parts.clock.now() + refreshWithin;
   const refreshed = await refresh(passage, deadline);
-  if (refreshed === undefined) return afterAnswer(passage, reply, given);
+  if (refreshed === undefined) return toldByAnswer(passage, reply, given);
   const { observation, representation } = refreshed;
   if (given !== undefined || observation.etag === undefined || representation?.contentHash === undefined) {
     return { observation, given, answer: relay(passage, head, call, ownTag) };

@@ -74,6 +74,7 @@ function decideAtOnce(passage: Passage, repeat: Repeat): Forward | Refusal | und
   return decision?.kind === 'forward' && davIf !== undefined ? undefined : decision;
 }
 
+/** A lease for which somebody has to be waited for: who writes now, or a store that is elsewhere. */
 async function acquireInLine(passage: Passage, request: AcquireRequest): Promise<Acquired | NotAcquired> {
   const { parts, record, resource, readTarget } = passage;
   const queuedAt = parts.clock.now();
